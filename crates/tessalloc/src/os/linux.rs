@@ -1,0 +1,305 @@
+//! Linux: raw system calls, so that no `errno` is written, no cancellation point is met and no interposed `mmap` is called.
+
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use super::OsError;
+pub(crate) use super::unix::*;
+
+/// Whether [`commit`] changes protection and so is asked for in growing steps; on Windows it is asked for by slice.
+pub(crate) const COMMITS_PREFIX: bool = true;
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+unsafe fn syscall(number: i64, args: [usize; 6]) -> isize {
+    let result;
+    // SAFETY: the kernel's calling convention; the caller vouches for what the call does to memory.
+    unsafe {
+        core::arch::asm!("syscall", inlateout("rax") number as isize => result, in("rdi") args[0], in("rsi") args[1], in("rdx") args[2],
+            in("r10") args[3], in("r8") args[4], in("r9") args[5], lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    result
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline]
+unsafe fn syscall(number: i64, args: [usize; 6]) -> isize {
+    let result;
+    // SAFETY: the kernel's calling convention; the caller vouches for what the call does to memory.
+    unsafe {
+        core::arch::asm!("svc 0", in("x8") number, inlateout("x0") args[0] as isize => result, in("x1") args[1], in("x2") args[2],
+            in("x3") args[3], in("x4") args[4], in("x5") args[5], options(nostack));
+    }
+    result
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+unsafe fn syscall(number: i64, args: [usize; 6]) -> isize {
+    // SAFETY: `errno` is a valid thread-local word, restored below; the caller vouches for the rest.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        let result = libc::syscall(number as _, args[0], args[1], args[2], args[3], args[4], args[5]);
+        let code = *errno;
+        *errno = before;
+        if result == -1 { -(code as isize) } else { result as isize }
+    }
+}
+
+fn check(call: &'static str, result: isize) -> Result<usize, OsError> {
+    if (-4095..0).contains(&result) { Err(OsError { call, code: -result as i32 }) } else { Ok(result as usize) }
+}
+
+static PAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of an OS page: a power of two, at least 4 KiB.
+#[inline]
+pub(crate) fn page_bytes() -> usize {
+    // ORDER: Relaxed: every thread computes the same number.
+    let known = PAGE_BYTES.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
+    // SAFETY: `getauxval` reads what the kernel left for the process. It answers 0 before the C library is up.
+    let found = unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize;
+    let bytes = if found == 0 { 4096 } else { found };
+    // ORDER: Relaxed: as above.
+    PAGE_BYTES.store(bytes, Ordering::Relaxed);
+    bytes
+}
+
+/// Takes address space near `hint` (0: anywhere).
+pub(crate) fn reserve(bytes: usize, align: usize, hint: usize) -> Result<*mut u8, OsError> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new anonymous mapping without MAP_FIXED touches nothing that exists.
+    let map = |at: usize, len: usize| unsafe {
+        check("mmap", syscall(libc::SYS_mmap, [at, len, libc::PROT_NONE as usize, flags as usize, usize::MAX, 0]))
+    };
+    let first = map(hint, bytes)?;
+    if first & (align - 1) == 0 {
+        return Ok(first as *mut u8);
+    }
+    // SAFETY: `first` was mapped just now and handed to nobody.
+    unsafe { release(first as *mut u8, bytes) };
+    let start = map(hint, bytes.checked_add(align).ok_or(OsError { call: "mmap", code: libc::ENOMEM })?)?;
+    let aligned = (start + align - 1) & !(align - 1);
+    // SAFETY: what lies before and behind the aligned part was mapped just now and is used by nobody.
+    unsafe {
+        if aligned > start {
+            release(start as *mut u8, aligned - start);
+        }
+        if start + align > aligned {
+            release((aligned + bytes) as *mut u8, start + align - aligned);
+        }
+    }
+    Ok(aligned as *mut u8)
+}
+
+/// Makes a range usable.
+///
+/// # Safety
+/// - The range lies in a reservation of ours, OS page aligned.
+pub(crate) unsafe fn commit(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    // SAFETY: the caller's duty; protection is only widened.
+    check("mprotect", unsafe { syscall(libc::SYS_mprotect, [at.addr(), bytes, prot, 0, 0, 0]) }).map(|_| ())
+}
+
+/// Gives a range's address space back.
+///
+/// # Safety
+/// - The range is ours and nobody uses it any more.
+pub(crate) unsafe fn release(at: *mut u8, bytes: usize) {
+    // SAFETY: the caller's duty. A refusal (too many mappings when a hole is cut) leaves address space behind, nothing worse.
+    unsafe { syscall(libc::SYS_munmap, [at.addr(), bytes, 0, 0, 0, 0]) };
+}
+
+unsafe fn madvise(at: *mut u8, bytes: usize, advice: i32) -> Result<(), OsError> {
+    // SAFETY: the caller's duty.
+    check("madvise", unsafe { syscall(libc::SYS_madvise, [at.addr(), bytes, advice as usize, 0, 0, 0]) }).map(|_| ())
+}
+
+/// Gives the memory of a range back; it reads zero at the next touch.
+///
+/// # Safety
+/// - The range is committed, OS page aligned, and nobody else uses it.
+pub(crate) unsafe fn purge(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    /// Since Linux 5.18: also for pages that are locked in memory.
+    const MADV_DONTNEED_LOCKED: i32 = 24;
+    // SAFETY: the caller's duty.
+    unsafe {
+        match madvise(at, bytes, libc::MADV_DONTNEED) {
+            Err(OsError { code: libc::EINVAL, .. }) => madvise(at, bytes, MADV_DONTNEED_LOCKED),
+            other => other,
+        }
+    }
+}
+
+/// Says that a range must not be backed by huge pages on the kernel's own account. Advice: a refusal is of no consequence.
+///
+/// # Safety
+/// - The range is a mapping of ours.
+pub(crate) unsafe fn advise_small_pages(at: *mut u8, bytes: usize) {
+    // SAFETY: the caller's duty.
+    let _ = unsafe { madvise(at, bytes, libc::MADV_NOHUGEPAGE) };
+}
+
+/// Makes a range resident in huge pages, and leaves it without the flag: flags that alternate would cost mappings.
+///
+/// # Safety
+/// - The range is committed, aligned to 2 MiB, and nobody uses it.
+pub(crate) unsafe fn populate_huge(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    /// Since Linux 5.14.
+    const MADV_POPULATE_WRITE: i32 = 23;
+    // SAFETY: the caller's duty.
+    unsafe {
+        madvise(at, bytes, libc::MADV_HUGEPAGE)?;
+        let populated = madvise(at, bytes, MADV_POPULATE_WRITE);
+        advise_small_pages(at, bytes);
+        populated
+    }
+}
+
+/// Counts the resident OS pages of a range; `None` where the system doesn't tell.
+///
+/// # Safety
+/// - The range is a mapping of ours of at most 512 OS pages.
+pub(crate) unsafe fn resident_count(at: *mut u8, bytes: usize) -> Option<usize> {
+    let mut flags = [0u8; 512];
+    let count = bytes / page_bytes();
+    // SAFETY: `flags` has a byte for each OS page, by the caller's duty.
+    check("mincore", unsafe { syscall(libc::SYS_mincore, [at.addr(), bytes, flags.as_mut_ptr().addr(), 0, 0, 0]) }).ok()?;
+    Some(flags[..count.min(512)].iter().filter(|flag| **flag & 1 == 1).count())
+}
+
+/// Moves the contents of `from` to `to` by the page table alone. The source stays mapped and reads zero, so no foreign mapping
+/// can take its place.
+///
+/// # Safety
+/// - Both ranges are committed, of equal length, disjoint; nobody uses `to`.
+pub(crate) unsafe fn move_pages(from: *mut u8, to: *mut u8, bytes: usize) -> Result<(), OsError> {
+    const MREMAP_DONTUNMAP: i32 = 4;
+    let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | MREMAP_DONTUNMAP) as usize;
+    // SAFETY: the caller's duty.
+    check("mremap", unsafe { syscall(libc::SYS_mremap, [from.addr(), bytes, bytes, flags, to.addr(), 0]) }).map(|_| ())
+}
+
+/// Purges a range by mapping it anew, so that the kernel can merge it with its neighbours.
+///
+/// # Safety
+/// - As for [`purge`].
+pub(crate) unsafe fn renew(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED) as usize;
+    // SAFETY: the range is ours by the caller's duty; MAP_FIXED replaces it in one step, so that nobody can take it in between.
+    check("mmap", unsafe { syscall(libc::SYS_mmap, [at.addr(), bytes, prot, flags, usize::MAX, 0]) })?;
+    // SAFETY: as above.
+    unsafe { advise_small_pages(at, bytes) };
+    name(at, bytes);
+    Ok(())
+}
+
+/// Names a mapping in the process's list of mappings. A kernel without it refuses, which is of no consequence.
+pub(crate) fn name(at: *mut u8, bytes: usize) {
+    const PR_SET_VMA: usize = 0x5356_4d41;
+    const PR_SET_VMA_ANON_NAME: usize = 0;
+    let text = c"tessalloc";
+    // SAFETY: names only; the text is a C string that outlives the call.
+    unsafe { syscall(libc::SYS_prctl, [PR_SET_VMA, PR_SET_VMA_ANON_NAME, at.addr(), bytes, text.as_ptr().addr(), 0]) };
+}
+
+/// Keeps a range out of a forked child's memory: it reads zero there. Tells forks that ran no handler. False if unsupported.
+///
+/// # Safety
+/// - The range is a mapping of ours.
+pub(crate) unsafe fn wipe_on_fork(at: *mut u8, bytes: usize) -> bool {
+    // SAFETY: the caller's duty.
+    unsafe { madvise(at, bytes, libc::MADV_WIPEONFORK).is_ok() }
+}
+
+/// Bytes of memory in the machine; 0 if unknown.
+pub(crate) fn physical_bytes() -> u64 {
+    // SAFETY: `sysinfo` writes the structure given; all zeroes is a valid one.
+    unsafe {
+        let mut info: libc::sysinfo = core::mem::zeroed();
+        let result = syscall(libc::SYS_sysinfo, [(&raw mut info).addr(), 0, 0, 0, 0, 0]);
+        if result == 0 { info.totalram as u64 * u64::from(info.mem_unit.max(1)) } else { 0 }
+    }
+}
+
+/// The process's ceiling of address space in bytes, if it has one.
+pub(crate) fn address_limit() -> Option<u64> {
+    let mut limit = [0u64; 2];
+    // SAFETY: `prlimit64` writes two words; it reads no new limit since that pointer is null.
+    let result = unsafe { syscall(libc::SYS_prlimit64, [0, libc::RLIMIT_AS as usize, 0, limit.as_mut_ptr().addr(), 0, 0]) };
+    if result == 0 && limit[0] != u64::MAX { Some(limit[0]) } else { None }
+}
+
+/// Whether fresh mappings are locked into memory as they become accessible (`mlockall(MCL_FUTURE)`), or memory is accounted as
+/// it becomes writable (overcommit mode 2): then little is made accessible at a time.
+pub(crate) fn commit_is_dear() -> bool {
+    let mut digit = [0u8; 1];
+    // SAFETY: opens, reads one byte into `digit`, closes; the path is a C string.
+    let mode = unsafe {
+        let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
+        let path = c"/proc/sys/vm/overcommit_memory";
+        let fd = syscall(libc::SYS_openat, [libc::AT_FDCWD as isize as usize, path.as_ptr().addr(), flags, 0, 0, 0]);
+        if fd < 0 {
+            return false;
+        }
+        let got = syscall(libc::SYS_read, [fd as usize, digit.as_mut_ptr().addr(), 1, 0, 0, 0]);
+        syscall(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]);
+        got == 1 && digit[0] == b'2'
+    };
+    mode
+}
+
+/// A number that an attacker can't guess; the address of a local when the kernel has none.
+pub(crate) fn random() -> u64 {
+    const GRND_NONBLOCK: usize = 1;
+    let mut word = 0u64;
+    // SAFETY: writes 8 bytes into `word`.
+    let got = unsafe { syscall(libc::SYS_getrandom, [(&raw mut word).addr(), 8, GRND_NONBLOCK, 0, 0, 0]) };
+    if got == 8 { word } else { (&raw const word).addr() as u64 ^ now_ms().wrapping_mul(0x9e37_79b9_7f4a_7c15) }
+}
+
+/// Writes to standard error, as far as it goes.
+pub(crate) fn write_error(text: &[u8]) {
+    // SAFETY: reads `text` only.
+    unsafe { syscall(libc::SYS_write, [2, text.as_ptr().addr(), text.len(), 0, 0, 0]) };
+}
+
+/// Ends the process by SIGABRT.
+pub(crate) fn abort() -> ! {
+    // SAFETY: never returns; takes no argument.
+    unsafe { libc::abort() }
+}
+
+/// Gets ready for [`barrier_all_threads`]; false if the kernel, or a filter on system calls, refuses.
+pub(crate) fn barrier_register() -> bool {
+    const REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
+    // SAFETY: has no effect on memory.
+    unsafe { syscall(libc::SYS_membarrier, [REGISTER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) == 0 }
+}
+
+/// After it, every other thread of the process has passed a full barrier since the call began. False if refused.
+pub(crate) fn barrier_all_threads() -> bool {
+    const PRIVATE_EXPEDITED: usize = 1 << 3;
+    // SAFETY: has no effect on memory beyond ordering.
+    unsafe { syscall(libc::SYS_membarrier, [PRIVATE_EXPEDITED, 0, 0, 0, 0, 0]) == 0 }
+}
+
+/// Sleeps while `word` holds `expected`, until woken or `timeout_ms` (0: without limit).
+pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout_ms: u64) {
+    let timeout = libc::timespec { tv_sec: (timeout_ms / 1000) as _, tv_nsec: (timeout_ms % 1000 * 1_000_000) as _ };
+    let timeout_at = if timeout_ms == 0 { 0 } else { (&raw const timeout).addr() };
+    let op = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: the kernel reads the word and the timeout, both alive for the call.
+    unsafe { syscall(libc::SYS_futex, [word.as_ptr().addr(), op, expected as usize, timeout_at, 0, 0]) };
+}
+
+/// Wakes at most `count` threads that wait on `word`.
+pub(crate) fn wake(word: &AtomicU32, count: u32) {
+    let op = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: only the word's address is used.
+    unsafe { syscall(libc::SYS_futex, [word.as_ptr().addr(), op, count as usize, 0, 0, 0]) };
+}

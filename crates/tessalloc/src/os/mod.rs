@@ -1,0 +1,67 @@
+//! The operating system behind one contract; one file a system, and [`sim`] in memory.
+//!
+//! | call | duty of the caller | promise |
+//! |------|--------------------|---------|
+//! | [`reserve`] | `bytes` and `align` are multiples of [`page_bytes`], `align` a power of two | address space without memory; no access until `commit` |
+//! | [`commit`] | range lies in a reservation, OS page aligned | readable and writable; what was never written, or purged, reads zero |
+//! | [`purge`] | range is committed, nobody else uses it | memory goes back; still accessible, reads zero on the next touch |
+//! | [`release`] | the whole of a reservation, once | address space goes back |
+//! | [`move_pages`] | both ranges committed, equal length, disjoint | contents are at `to`; `from` is accessible and reads zero |
+//! | [`renew`] | range is committed | like `purge`, and the kernel may merge the mapping with its neighbours |
+//! | [`populate_huge`] | 2 MiB aligned, committed, unused | resident in huge pages if the system can; contents zero |
+//! | [`wait`], [`wake`] | the word outlives the call | as futex: may wake spuriously, returns at the timeout |
+//!
+//! Every fallible call returns the call's name and the system's code, writes no `errno`, takes no lock of ours and allocates
+//! nothing, except [`spawn`] and [`at_fork`], which may allocate through the C library and so run outside all locks.
+
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(tessalloc_sim)))]
+mod linux;
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(tessalloc_sim)))]
+pub(crate) use linux::*;
+
+#[cfg(all(target_os = "macos", not(tessalloc_sim)))]
+mod macos;
+#[cfg(all(target_os = "macos", not(tessalloc_sim)))]
+pub(crate) use macos::*;
+
+#[cfg(all(any(target_os = "freebsd", target_os = "netbsd", target_os = "openbsd", target_os = "dragonfly"), not(tessalloc_sim)))]
+mod bsd;
+#[cfg(all(any(target_os = "freebsd", target_os = "netbsd", target_os = "openbsd", target_os = "dragonfly"), not(tessalloc_sim)))]
+pub(crate) use bsd::*;
+
+#[cfg(all(windows, not(tessalloc_sim)))]
+mod windows;
+#[cfg(all(windows, not(tessalloc_sim)))]
+pub(crate) use windows::*;
+
+#[cfg(all(target_family = "wasm", not(tessalloc_sim)))]
+mod wasm;
+#[cfg(all(target_family = "wasm", not(tessalloc_sim)))]
+pub(crate) use wasm::*;
+
+#[cfg(tessalloc_sim)]
+pub mod sim;
+#[cfg(tessalloc_sim)]
+pub(crate) use sim::*;
+
+#[cfg(unix)]
+mod unix;
+
+/// A call of the operating system that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OsError {
+    /// The call as the system's manual names it.
+    pub call: &'static str,
+    /// The system's code: `errno`, or `GetLastError`.
+    pub code: i32,
+}
+
+/// What an environment variable holds.
+pub(crate) enum EnvValue {
+    /// The environment can't be read yet (before the C library is up): ask again later.
+    NotYet,
+    /// Not set.
+    Unset,
+    /// Set; so many bytes were copied, cut at the buffer's end.
+    Set(usize),
+}

@@ -1,0 +1,116 @@
+//! What every Unix shares: thread exit by a pthread key, fork handlers, background threads, the environment.
+
+use core::ffi::{c_char, c_int, c_void};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use super::EnvValue;
+
+unsafe extern "C" {
+    // glibc lets a program start without one; `environ` is null before the C library is up.
+    static environ: *const *const c_char;
+}
+
+/// The key whose destructor runs at thread exit, plus one; 0 until made.
+static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
+
+/// Makes the key. `hook` runs on each thread that armed it with the pointer it armed. Call once, single-threaded or under the
+/// initialisation lock; allocates nothing.
+pub(crate) fn exit_hook_create(hook: unsafe extern "C" fn(*mut c_void)) -> bool {
+    let mut key: libc::pthread_key_t = 0;
+    // SAFETY: `key` is ours to write; `hook` has the signature that the C library calls.
+    let code = unsafe { libc::pthread_key_create(&mut key, Some(hook)) };
+    if code != 0 {
+        return false;
+    }
+    // ORDER: Release pairs with the Acquire in `exit_hook_arm`: who sees the key sees it made.
+    EXIT_KEY.store(key as u32 + 1, Ordering::Release);
+    true
+}
+
+/// Asks for the hook to run with `value` when this thread ends. May call `calloc` inside the C library for keys ≥ 32: the
+/// caller must be able to serve that. False if there is no key, or no memory for it.
+pub(crate) fn exit_hook_arm(value: *mut c_void) -> bool {
+    // ORDER: Acquire pairs with the Release in `exit_hook_create`.
+    let key = EXIT_KEY.load(Ordering::Acquire);
+    if key == 0 {
+        return false;
+    }
+    // SAFETY: the key was made by `exit_hook_create` and is never deleted.
+    unsafe { libc::pthread_setspecific((key - 1) as libc::pthread_key_t, value) == 0 }
+}
+
+/// Registers the three fork handlers. May allocate: call outside every lock.
+pub(crate) fn at_fork(
+    prepare: unsafe extern "C" fn(),
+    parent: unsafe extern "C" fn(),
+    child: unsafe extern "C" fn(),
+) -> bool {
+    // SAFETY: the handlers are static functions and stay for the life of the image.
+    unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) == 0 }
+}
+
+/// Starts a detached thread with all signals blocked and a small stack. May allocate: call outside every lock.
+pub(crate) fn spawn(run: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {
+    const STACK_BYTES: usize = 64 << 10;
+    /// What a thread's static thread-locals may take of its stack; the default size is tried when this is too little.
+    const STATIC_TLS_BYTES: usize = 64 << 10;
+    // SAFETY: all objects are on this stack and initialised by the calls that take them first; the thread is detached, so its
+    // handle is never used again.
+    unsafe {
+        let mut all = core::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        let mut before = core::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        let mut attr = core::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+        let mut thread = core::mem::MaybeUninit::<libc::pthread_t>::uninit();
+        let mut code: c_int = -1;
+        for small in [true, false] {
+            if libc::pthread_attr_init(attr.as_mut_ptr()) != 0 {
+                break;
+            }
+            libc::pthread_attr_setdetachstate(attr.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
+            if small {
+                libc::pthread_attr_setstacksize(attr.as_mut_ptr(), STACK_BYTES + STATIC_TLS_BYTES);
+            }
+            code = libc::pthread_create(thread.as_mut_ptr(), attr.as_ptr(), run, core::ptr::null_mut());
+            libc::pthread_attr_destroy(attr.as_mut_ptr());
+            if code != libc::EINVAL {
+                break;
+            }
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), core::ptr::null_mut());
+        code == 0
+    }
+}
+
+/// Copies the value of `name` into `into`.
+pub(crate) fn env(name: &str, into: &mut [u8]) -> EnvValue {
+    // SAFETY: `environ` is null or a null-terminated array of C strings. It is read while the allocator starts, as `getenv`
+    // would; a program that changes it at the same time on another thread races with every reader of the environment.
+    unsafe {
+        let mut entry = environ;
+        if entry.is_null() {
+            return EnvValue::NotYet;
+        }
+        while !(*entry).is_null() {
+            let text = core::ffi::CStr::from_ptr(*entry).to_bytes();
+            if let Some(rest) = text.strip_prefix(name.as_bytes())
+                && let Some(value) = rest.strip_prefix(b"=")
+            {
+                let len = value.len().min(into.len());
+                into[..len].copy_from_slice(&value[..len]);
+                return EnvValue::Set(len);
+            }
+            entry = entry.add(1);
+        }
+    }
+    EnvValue::Unset
+}
+
+/// Milliseconds of a clock that never goes back.
+pub(crate) fn now_ms() -> u64 {
+    let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `at` is ours to write; CLOCK_MONOTONIC exists on every system of this file.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut at) };
+    at.tv_sec as u64 * 1000 + at.tv_nsec as u64 / 1_000_000
+}
