@@ -1,0 +1,190 @@
+//! The functions of `include/tessalloc.h`.
+use core::ffi::{c_char, c_int, c_void};
+use core::ptr::copy_nonoverlapping;
+
+use tessalloc::{Stats, raw};
+
+use crate::malloc::{fail, or_no_memory};
+
+/// The core's version as a C string.
+pub(crate) static VERSION_TEXT: [u8; tessalloc::VERSION.len() + 1] = {
+    let mut text = [0; tessalloc::VERSION.len() + 1];
+    let mut index = 0;
+    while index < tessalloc::VERSION.len() {
+        text[index] = tessalloc::VERSION.as_bytes()[index];
+        index += 1;
+    }
+    text
+};
+
+/// The functions that another copy of tessalloc in the process needs to speak to this one. Later versions only append.
+#[repr(C)]
+pub struct Table {
+    /// 1.
+    version: u32,
+    /// Bytes of the table, for fields appended later.
+    bytes: u32,
+    version_text: extern "C" fn() -> *const c_char,
+    stats: unsafe extern "C" fn(*mut Stats),
+    purge: extern "C" fn() -> usize,
+    malloc: extern "C" fn(usize) -> *mut c_void,
+    free: unsafe extern "C" fn(*mut c_void),
+    usable_size: unsafe extern "C" fn(*const c_void) -> usize,
+    is_ours: extern "C" fn(*const c_void) -> c_int,
+}
+
+/// In the table stand inner functions: what a program puts in the place of `malloc` or of `tessalloc_malloc` is not this copy.
+static TABLE: Table = Table {
+    version: 1,
+    bytes: size_of::<Table>() as u32,
+    version_text: inner_version,
+    stats: inner_stats,
+    purge: inner_purge,
+    malloc: inner_malloc,
+    free: inner_free,
+    usable_size: inner_usable_size,
+    is_ours: inner_is_ours,
+};
+
+extern "C" fn inner_version() -> *const c_char {
+    VERSION_TEXT.as_ptr().cast()
+}
+
+unsafe extern "C" fn inner_stats(out: *mut Stats) {
+    // SAFETY: the caller of the table keeps the duties of `tessalloc_stats`.
+    unsafe { write_stats(out) };
+}
+
+extern "C" fn inner_purge() -> usize {
+    tessalloc::purge()
+}
+
+extern "C" fn inner_malloc(size: usize) -> *mut c_void {
+    or_no_memory(raw::malloc(size))
+}
+
+unsafe extern "C" fn inner_free(block: *mut c_void) {
+    // SAFETY: the caller of the table keeps the duties of `free`.
+    unsafe { raw::free(block.cast()) };
+}
+
+unsafe extern "C" fn inner_usable_size(block: *const c_void) -> usize {
+    // SAFETY: the caller of the table keeps the duties of `malloc_usable_size`.
+    unsafe { raw::usable_size(block.cast()) }
+}
+
+extern "C" fn inner_is_ours(address: *const c_void) -> c_int {
+    c_int::from(raw::is_ours(address.cast()))
+}
+
+/// Writes as much of the statistics as the caller's struct holds, and says in it how much that is.
+///
+/// # Safety
+/// - `out` points to a `tessalloc_stats_t` of `out->struct_bytes` bytes, at least the two heads.
+unsafe fn write_stats(out: *mut Stats) {
+    let mut stats = tessalloc::stats();
+    // SAFETY: the caller's duty.
+    let room = unsafe { (*out).struct_bytes } as usize;
+    let bytes = room.min(size_of::<Stats>());
+    stats.struct_bytes = bytes as u32;
+    if bytes >= 2 * size_of::<u32>() {
+        // SAFETY: `bytes` is within both structs; they don't overlap, `stats` is a local.
+        unsafe { copy_nonoverlapping((&raw const stats).cast::<u8>(), out.cast::<u8>(), bytes) };
+    }
+}
+
+/// The table, for another copy of tessalloc that finds it by name.
+#[unsafe(no_mangle)]
+pub extern "C" fn tessalloc_table_v1() -> &'static Table {
+    &TABLE
+}
+
+/// The version as text, e.g. `1.2.3`.
+#[unsafe(no_mangle)]
+pub extern "C" fn tessalloc_version() -> *const c_char {
+    VERSION_TEXT.as_ptr().cast()
+}
+
+/// Fills `out`, whose `struct_bytes` the caller has set.
+///
+/// # Safety
+/// - `out` points to a `tessalloc_stats_t` of `out->struct_bytes` bytes, at least 8.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tessalloc_stats(out: *mut Stats) {
+    // SAFETY: the caller's duty is `write_stats`'s.
+    unsafe { write_stats(out) };
+}
+
+/// Gives all unused memory of all threads back; returns the bytes.
+#[unsafe(no_mangle)]
+pub extern "C" fn tessalloc_purge() -> usize {
+    tessalloc::purge()
+}
+
+/// 1 if the address lies in memory that tessalloc manages, else 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn tessalloc_is_ours(address: *const c_void) -> c_int {
+    c_int::from(raw::is_ours(address.cast()))
+}
+
+/// The usable size that a request of `size` bytes gets.
+#[unsafe(no_mangle)]
+pub extern "C" fn tessalloc_good_size(size: usize) -> usize {
+    raw::good_size(size)
+}
+
+/// As `malloc`.
+#[unsafe(no_mangle)]
+pub extern "C" fn tessalloc_malloc(size: usize) -> *mut c_void {
+    or_no_memory(raw::malloc(size))
+}
+
+/// As `calloc`.
+#[unsafe(no_mangle)]
+pub extern "C" fn tessalloc_calloc(count: usize, size: usize) -> *mut c_void {
+    or_no_memory(raw::calloc(count, size))
+}
+
+/// As `realloc`.
+///
+/// # Safety
+/// - As `realloc`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tessalloc_realloc(block: *mut c_void, size: usize) -> *mut c_void {
+    if size == 0 && !block.is_null() {
+        // SAFETY: the caller hands the block over.
+        unsafe { raw::free(block.cast()) };
+        return core::ptr::null_mut();
+    }
+    // SAFETY: the caller's duty is the core's.
+    or_no_memory(unsafe { raw::realloc(block.cast(), size) })
+}
+
+/// As `aligned_alloc`.
+#[unsafe(no_mangle)]
+pub extern "C" fn tessalloc_aligned_alloc(align: usize, size: usize) -> *mut c_void {
+    if !align.is_power_of_two() {
+        return fail(libc::EINVAL);
+    }
+    or_no_memory(raw::aligned(size, align))
+}
+
+/// As `free`.
+///
+/// # Safety
+/// - As `free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tessalloc_free(block: *mut c_void) {
+    // SAFETY: the caller's duty is the core's.
+    unsafe { raw::free(block.cast()) };
+}
+
+/// As `malloc_usable_size`.
+///
+/// # Safety
+/// - As `malloc_usable_size`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tessalloc_usable_size(block: *const c_void) -> usize {
+    // SAFETY: the caller's duty is the core's.
+    unsafe { raw::usable_size(block.cast()) }
+}
