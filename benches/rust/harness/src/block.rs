@@ -25,9 +25,10 @@ pub(crate) unsafe fn give_layout(block: *mut u8, layout: Layout) {
     unsafe { dealloc(block, layout) }
 }
 
+/// Aligned to 8, as a struct of words is.
 #[inline(always)]
 pub(crate) const fn fixed<const BYTES: usize>() -> Layout {
-    match Layout::from_size_align(BYTES, if BYTES >= 16 { 16 } else { 8 }) {
+    match Layout::from_size_align(BYTES, 8) {
         Ok(layout) => layout,
         Err(_) => panic!("no such layout"),
     }

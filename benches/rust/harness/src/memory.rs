@@ -1,6 +1,6 @@
 //! What stays resident, and address space. Tables of pointers live in mappings of their own, outside the allocator.
 
-use std::sync::Barrier;
+use std::sync::{Barrier, Condvar, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,27 +61,36 @@ impl<T: Copy> Drop for Table<T> {
     }
 }
 
-/// Four threads allocate, and one that never does frees: random blocks, as soon as more than 90 MB are live. Live is
-/// what the allocator itself calls usable, from the allocation on.
+/// Four threads allocate, in turns of 40,000 blocks, and one that never allocates frees: random blocks, as soon as more
+/// than 90 MB are live. So most blocks come home to a thread that is asleep. Live is what the allocator itself calls
+/// usable, from the allocation on.
 pub(crate) fn free_only<P: Peer>(run: &mut Run) {
     const PRODUCERS: usize = 4;
     const BATCH: usize = 100;
     const LIVE_BYTES: usize = 90_000_000;
+    const TURN_BATCHES: usize = 400;
     let ops = run.ops(3_000_000);
-    let batches = ops as usize / PRODUCERS / BATCH;
+    let turns = (ops as usize / PRODUCERS / BATCH / TURN_BATCHES).max(1);
+    let batches = turns * TURN_BATCHES;
     let lanes: Vec<Lane<(Sized8, usize)>> = (0..PRODUCERS).map(|_| Lane::new(4, BATCH)).collect();
     // The smallest mean usable size is above 512 B, so there are never more blocks than this.
     let mut pool: Table<(Sized8, usize)> = Table::new(LIVE_BYTES / 256);
     let live = AtomicUsize::new(0);
     let live_peak = AtomicUsize::new(0);
+    let (turn, turn_over) = (Mutex::new(0), Condvar::new());
     let start_line = Barrier::new(PRODUCERS + 1);
     let start = thread::scope(|scope| {
         for producer in 0..PRODUCERS {
             let (lanes, live, live_peak, start_line) = (&lanes, &live, &live_peak, &start_line);
+            let (turn, turn_over) = (&turn, &turn_over);
             scope.spawn(move || {
                 let mut random = Random::new(200 + producer as u64);
                 start_line.wait();
-                for _ in 0..batches {
+                for batch in 0..batches {
+                    if batch % TURN_BATCHES == 0 {
+                        let mine = batch / TURN_BATCHES * PRODUCERS + producer;
+                        drop(turn_over.wait_while(turn.lock().expect("no panic"), |turn| *turn != mine));
+                    }
                     lanes[producer].send(|batch| {
                         let mut usable = 0;
                         for _ in 0..BATCH {
@@ -95,18 +104,22 @@ pub(crate) fn free_only<P: Peer>(run: &mut Run) {
                         let now = live.fetch_add(usable, Ordering::Relaxed) + usable;
                         live_peak.fetch_max(now, Ordering::Relaxed);
                     });
+                    if batch % TURN_BATCHES == TURN_BATCHES - 1 {
+                        *turn.lock().expect("no panic") += 1;
+                        turn_over.notify_all();
+                    }
                 }
             });
         }
         start_line.wait();
         let start = (Instant::now(), cpu_now());
         let mut random = Random::new(199);
-        for turn in 0..batches * PRODUCERS {
+        for round in 0..batches * PRODUCERS {
             let received = |lane: &Lane<(Sized8, usize)>, pool: &mut Table<_>| {
                 lane.try_receive(|batch| batch.drain(..).for_each(|block| pool.push(block)))
             };
             // Whoever has something next, looked at in turn.
-            let mut at = turn;
+            let mut at = round;
             let mut tries = 0;
             while !received(&lanes[at % PRODUCERS], &mut pool) {
                 at += 1;
@@ -124,7 +137,7 @@ pub(crate) fn free_only<P: Peer>(run: &mut Run) {
         }
         start
     });
-    run.record(ops, start.0.elapsed(), cpu_now() - start.1);
+    run.record((batches * PRODUCERS * BATCH) as u64, start.0.elapsed(), cpu_now() - start.1);
     let live_peak = live_peak.into_inner() + pool.used * size_of::<(Sized8, usize)>();
     run.note("live_peak_mib", live_peak as f64 / MIB as f64);
     run.note("peak_per_live", status_kib("VmHWM:") as f64 * 1_024.0 / live_peak as f64);
@@ -229,6 +242,7 @@ pub(crate) fn churn(run: &mut Run) {
     for round in 1..=10 {
         let all_there = Barrier::new(THREADS);
         thread::scope(|scope| {
+            let mut handles = Vec::with_capacity(THREADS);
             for thread in 0..THREADS {
                 let all_there = &all_there;
                 let body = move || {
@@ -241,15 +255,22 @@ pub(crate) fn churn(run: &mut Run) {
                     }
                 };
                 let started = thread::Builder::new().stack_size(256 * 1_024).spawn_scoped(scope, body);
-                started.unwrap_or_else(|error| crate::fail(&format!("Cannot start thread {thread}: {error}")));
+                let started = started
+                    .unwrap_or_else(|error| crate::fail(&format!("Cannot start thread {thread}: {error}")));
+                handles.push(started);
+            }
+            // A scope waits for the closures only; joining waits until the threads are gone.
+            for handle in handles.drain(..) {
+                handle.join().expect("no thread panics");
             }
         });
         match round {
             1 => first = resident_kib(),
             10 => {
+                let tenth = resident_kib();
                 run.note("first_rss_kib", first as f64);
-                run.note("tenth_rss_kib", resident_kib() as f64);
-                run.note("tenth_per_first", resident_kib() as f64 / first as f64);
+                run.note("tenth_rss_kib", tenth as f64);
+                run.note("tenth_per_first", tenth as f64 / first as f64);
             }
             _ => {}
         }
