@@ -9,44 +9,50 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where the built library and its header are.
-pub struct Library {
-    pub shared: PathBuf,
-    pub archive: PathBuf,
-    pub include: PathBuf,
-    pub folder: PathBuf,
+pub(crate) struct Library {
+    pub(crate) shared: PathBuf,
+    pub(crate) archive: PathBuf,
+    pub(crate) include: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 /// How a program comes to its malloc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     Preload,
     Shared,
     Static,
     StaticPie,
 }
 
-pub const MODES: [Mode; 4] = [Mode::Preload, Mode::Shared, Mode::Static, Mode::StaticPie];
-pub const DYNAMIC: [Mode; 2] = [Mode::Preload, Mode::Shared];
+pub(crate) const MODES: [Mode; 4] = [Mode::Preload, Mode::Shared, Mode::Static, Mode::StaticPie];
+pub(crate) const DYNAMIC: [Mode; 2] = [Mode::Preload, Mode::Shared];
 
 /// The package's own folder.
-pub fn package() -> &'static Path {
+pub(crate) fn package() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A folder for what tests make.
-pub fn scratch() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tessalloc-c");
-    fs::create_dir_all(&folder).expect("create the tests' folder");
-    folder
+/// A folder for what the tests of this file make, emptied when they start.
+pub(crate) fn scratch() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tessalloc-c").join(env!("CARGO_CRATE_NAME"));
+        if folder.exists() {
+            fs::remove_dir_all(&folder).expect("empty the tests' folder");
+        }
+        fs::create_dir_all(&folder).expect("create the tests' folder");
+        folder
+    })
 }
 
 /// The target folder that cargo uses for these tests.
-pub fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the tests' folder is in the target folder").to_path_buf()
 }
 
 /// Builds `libtessalloc.so` and `.a` as they are shipped.
-pub fn library() -> &'static Library {
+pub(crate) fn library() -> &'static Library {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         let workspace = package().ancestors().nth(2).expect("the package is in the workspace, in crates/");
@@ -59,10 +65,8 @@ pub fn library() -> &'static Library {
         let folder = scratch().join("lib");
         fs::create_dir_all(&folder).expect("create the library folder");
         let put = |from: &str, to: &str| {
-            // By rename: another test program may be running on the old file.
-            let (new, place) = (folder.join(format!("{to}.{}", std::process::id())), folder.join(to));
-            fs::copy(built.join(from), &new).unwrap_or_else(|error| panic!("copy {from}: {error}"));
-            fs::rename(&new, &place).expect("put the library in its place");
+            let place = folder.join(to);
+            fs::copy(built.join(from), &place).unwrap_or_else(|error| panic!("copy {from}: {error}"));
             place
         };
         Library {
@@ -75,14 +79,14 @@ pub fn library() -> &'static Library {
 }
 
 /// Runs a command that has to succeed, and returns what it printed.
-pub fn must(command: &mut Command) -> String {
+pub(crate) fn must(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
     assert!(output.status.success(), "{command:?} failed: {}", describe(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Status and both outputs, for messages.
-pub fn describe(output: &Output) -> String {
+pub(crate) fn describe(output: &Output) -> String {
     format!(
         "{}\n--- stdout ---\n{}\n--- stderr ---\n{}",
         output.status,
@@ -92,13 +96,13 @@ pub fn describe(output: &Output) -> String {
 }
 
 /// True if the program can be started by name.
-pub fn have(program: &str) -> bool {
+pub(crate) fn have(program: &str) -> bool {
     env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
 /// A program that a test needs: installed with apt where that may be done, else the test is skipped, but never on CI.
 /// `packages` are Debian's.
-pub fn need(program: &str, packages: &[&str]) -> bool {
+pub(crate) fn need(program: &str, packages: &[&str]) -> bool {
     if have(program) || (!packages.is_empty() && install(packages) && have(program)) {
         return true;
     }
@@ -107,13 +111,13 @@ pub fn need(program: &str, packages: &[&str]) -> bool {
 }
 
 /// Says why a test does not run; on CI that is a failure.
-pub fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     assert!(env::var("CI").is_err(), "cannot test on CI: {reason}");
     eprintln!("skipped: {reason}");
 }
 
 /// Installs Debian packages, as root and with `CI` or `TESSALLOC_TEST_INSTALL` set; false if that isn't so or fails.
-pub fn install(packages: &[&str]) -> bool {
+pub(crate) fn install(packages: &[&str]) -> bool {
     static UPDATED: OnceLock<()> = OnceLock::new();
     let asked = env::var("CI").is_ok() || env::var("TESSALLOC_TEST_INSTALL").is_ok();
     // SAFETY: no duties.
@@ -134,19 +138,19 @@ pub fn install(packages: &[&str]) -> bool {
 }
 
 /// Compiles a source of `tests/c` for `mode`. C++ by its ending.
-pub fn compile(source: &str, mode: Mode, extra: &[&str]) -> PathBuf {
+pub(crate) fn compile(source: &str, mode: Mode, extra: &[&str]) -> PathBuf {
     compile_with(if source.ends_with(".cpp") { "g++" } else { "gcc" }, source, mode, extra)
 }
 
 /// A new name for a file that a test makes.
-pub fn unique(stem: &str) -> PathBuf {
+pub(crate) fn unique(stem: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    scratch().join(format!("{stem}-{}-{number}", std::process::id()))
+    scratch().join(format!("{stem}-{number}"))
 }
 
 /// [`compile`] with a compiler by name.
-pub fn compile_with(compiler: &str, source: &str, mode: Mode, extra: &[&str]) -> PathBuf {
+pub(crate) fn compile_with(compiler: &str, source: &str, mode: Mode, extra: &[&str]) -> PathBuf {
     let library = library();
     let stem = source.replace('.', "_");
     let program = unique(&format!("{stem}-{mode:?}"));
@@ -180,8 +184,8 @@ pub fn compile_with(compiler: &str, source: &str, mode: Mode, extra: &[&str]) ->
 }
 
 /// Compiles a shared library of `tests/c`.
-pub fn compile_library(source: &str, extra: &[&str]) -> PathBuf {
-    let file = scratch().join(format!("{}-{}.so", unique(&source.replace('.', "_")).display(), "lib"));
+pub(crate) fn compile_library(source: &str, extra: &[&str]) -> PathBuf {
+    let file = unique(&source.replace('.', "_")).with_extension("so");
     let mut command = Command::new(if source.ends_with(".cpp") { "g++" } else { "gcc" });
     command.args(["-O1", "-g", "-fPIC", "-shared", "-pthread", "-fno-builtin", "-Wall"]);
     command.arg("-I").arg(&library().include).arg(package().join("tests/c").join(source)).arg("-o").arg(&file);
@@ -191,7 +195,7 @@ pub fn compile_library(source: &str, extra: &[&str]) -> PathBuf {
 }
 
 /// The command that runs `program` in `mode`, ended after `seconds`.
-pub fn command(program: &Path, mode: Mode, seconds: u32) -> Command {
+pub(crate) fn command(program: &Path, mode: Mode, seconds: u32) -> Command {
     let mut command = Command::new("timeout");
     // The preload is for the program, not for `timeout`.
     command.args(["--signal=KILL", &seconds.to_string(), "env"]);
@@ -203,21 +207,21 @@ pub fn command(program: &Path, mode: Mode, seconds: u32) -> Command {
 }
 
 /// Runs `program`, which has to exit with 0 and say `ok`.
-pub fn passes(program: &Path, mode: Mode, arguments: &[&str]) -> String {
+pub(crate) fn passes(program: &Path, mode: Mode, arguments: &[&str]) -> String {
     let mut command = command(program, mode, 120);
     command.args(arguments);
     says_ok(&mut command)
 }
 
 /// Runs a command, which has to exit with 0 and end its output with `ok`.
-pub fn says_ok(command: &mut Command) -> String {
+pub(crate) fn says_ok(command: &mut Command) -> String {
     let text = must(command);
     assert!(text.trim_end().ends_with("ok"), "{command:?} did not come to its end: {text}");
     text
 }
 
 /// A shell's command line under the preload library: `before` (e.g. `ulimit -v 1000000`), then the program.
-pub fn in_shell(before: &str, program: &Path, arguments: &str) -> Command {
+pub(crate) fn in_shell(before: &str, program: &Path, arguments: &str) -> Command {
     let mut command = Command::new("timeout");
     command.args(["--signal=KILL", "120", "sh", "-c"]);
     let library = library().shared.display();
