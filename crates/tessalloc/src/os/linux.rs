@@ -10,7 +10,7 @@ pub(crate) const COMMITS_PREFIX: bool = true;
 
 #[cfg(target_arch = "x86_64")]
 #[inline]
-unsafe fn syscall(number: i64, args: [usize; 6]) -> isize {
+unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> isize {
     let result;
     // SAFETY: the kernel's calling convention; the caller vouches for what the call does to memory.
     unsafe {
@@ -22,7 +22,7 @@ unsafe fn syscall(number: i64, args: [usize; 6]) -> isize {
 
 #[cfg(target_arch = "aarch64")]
 #[inline]
-unsafe fn syscall(number: i64, args: [usize; 6]) -> isize {
+unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> isize {
     let result;
     // SAFETY: the kernel's calling convention; the caller vouches for what the call does to memory.
     unsafe {
@@ -33,7 +33,7 @@ unsafe fn syscall(number: i64, args: [usize; 6]) -> isize {
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-unsafe fn syscall(number: i64, args: [usize; 6]) -> isize {
+unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> isize {
     // SAFETY: `errno` is a valid thread-local word, restored below; the caller vouches for the rest.
     unsafe {
         let errno = libc::__errno_location();
@@ -61,10 +61,13 @@ pub(crate) fn page_bytes() -> usize {
     }
     // SAFETY: `getauxval` reads what the kernel left for the process. It answers 0 before the C library is up.
     let found = unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize;
-    let bytes = if found == 0 { 4096 } else { found };
+    if found == 0 {
+        // Not kept, since it may be a multiple of the truth; a multiple keeps every promise.
+        return if cfg!(target_arch = "x86_64") { 4096 } else { 64 << 10 };
+    }
     // ORDER: Relaxed: as above.
-    PAGE_BYTES.store(bytes, Ordering::Relaxed);
-    bytes
+    PAGE_BYTES.store(found, Ordering::Relaxed);
+    found
 }
 
 /// Takes address space near `hint` (0: anywhere).
@@ -159,16 +162,19 @@ pub(crate) unsafe fn populate_huge(at: *mut u8, bytes: usize) -> Result<(), OsEr
     }
 }
 
-/// Counts the resident OS pages of a range; `None` where the system doesn't tell.
+/// Counts the resident OS pages of a range; `None` where the system doesn't tell, or the range is too long.
 ///
 /// # Safety
 /// - The range is a mapping of ours of at most 512 OS pages.
 pub(crate) unsafe fn resident_count(at: *mut u8, bytes: usize) -> Option<usize> {
     let mut flags = [0u8; 512];
     let count = bytes / page_bytes();
-    // SAFETY: `flags` has a byte for each OS page, by the caller's duty.
+    if count > flags.len() {
+        return None;
+    }
+    // SAFETY: `flags` has a byte for each OS page, by the check above.
     check("mincore", unsafe { syscall(libc::SYS_mincore, [at.addr(), bytes, flags.as_mut_ptr().addr(), 0, 0, 0]) }).ok()?;
-    Some(flags[..count.min(512)].iter().filter(|flag| **flag & 1 == 1).count())
+    Some(flags[..count].iter().filter(|flag| **flag & 1 == 1).count())
 }
 
 /// Moves the contents of `from` to `to` by the page table alone. The source stays mapped and reads zero, so no foreign mapping
@@ -180,7 +186,40 @@ pub(crate) unsafe fn move_pages(from: *mut u8, to: *mut u8, bytes: usize) -> Res
     const MREMAP_DONTUNMAP: i32 = 4;
     let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | MREMAP_DONTUNMAP) as usize;
     // SAFETY: the caller's duty.
-    check("mremap", unsafe { syscall(libc::SYS_mremap, [from.addr(), bytes, bytes, flags, to.addr(), 0]) }).map(|_| ())
+    let moved = check("mremap", unsafe { syscall(libc::SYS_mremap, [from.addr(), bytes, bytes, flags, to.addr(), 0]) });
+    if moved.is_err() {
+        // SAFETY: the caller's duty: `to` is ours, and nobody uses it.
+        unsafe { fill_hole(to, bytes) };
+    }
+    moved.map(|_| ())
+}
+
+/// Maps a range again if it is a hole. The kernel unmaps the target of a call with a fixed address before it can find that it
+/// lacks the memory for the rest; a foreign mapping that took the hole would pass for ours.
+///
+/// # Safety
+/// - The range belongs to a reservation of ours, and nobody uses it.
+unsafe fn fill_hole(at: *mut u8, bytes: usize) {
+    const TRIES: u32 = 100;
+    let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+    for _ in 0..TRIES {
+        // SAFETY: replaces nothing that is mapped.
+        let found = unsafe { syscall(libc::SYS_mmap, [at.addr(), bytes, prot, flags as usize, usize::MAX, 0]) };
+        match check("mmap", found) {
+            Ok(start) if start == at.addr() => return name(at, bytes),
+            // A kernel before 4.17 takes the address for a hint: it gives another one if something is mapped there.
+            Ok(start) => {
+                // SAFETY: mapped just now and handed to nobody.
+                return unsafe { release(core::ptr::with_exposed_provenance_mut(start), bytes) };
+            }
+            Err(OsError { code: libc::EEXIST, .. }) => return,
+            // What was given back a moment ago is asked for again: only another thread that took it meanwhile is in the way.
+            Err(_) => wait(&AtomicU32::new(0), 0, 1),
+        }
+    }
+    write_error(b"tessalloc: cannot map a range of its own again: the system has no memory for it\n");
+    abort()
 }
 
 /// Purges a range by mapping it anew, so that the kernel can merge it with its neighbours.
@@ -191,7 +230,12 @@ pub(crate) unsafe fn renew(at: *mut u8, bytes: usize) -> Result<(), OsError> {
     let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
     let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED) as usize;
     // SAFETY: the range is ours by the caller's duty; MAP_FIXED replaces it in one step, so that nobody can take it in between.
-    check("mmap", unsafe { syscall(libc::SYS_mmap, [at.addr(), bytes, prot, flags, usize::MAX, 0]) })?;
+    let renewed = check("mmap", unsafe { syscall(libc::SYS_mmap, [at.addr(), bytes, prot, flags, usize::MAX, 0]) });
+    if let Err(error) = renewed {
+        // SAFETY: the caller's duty.
+        unsafe { fill_hole(at, bytes) };
+        return Err(error);
+    }
     // SAFETY: as above.
     unsafe { advise_small_pages(at, bytes) };
     name(at, bytes);
@@ -237,9 +281,13 @@ pub(crate) fn address_limit() -> Option<u64> {
 /// Whether fresh mappings are locked into memory as they become accessible (`mlockall(MCL_FUTURE)`), or memory is accounted as
 /// it becomes writable (overcommit mode 2): then little is made accessible at a time.
 pub(crate) fn commit_is_dear() -> bool {
+    overcommits_never() || locks_new_mappings()
+}
+
+fn overcommits_never() -> bool {
     let mut digit = [0u8; 1];
     // SAFETY: opens, reads one byte into `digit`, closes; the path is a C string.
-    let mode = unsafe {
+    unsafe {
         let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
         let path = c"/proc/sys/vm/overcommit_memory";
         let fd = syscall(libc::SYS_openat, [libc::AT_FDCWD as isize as usize, path.as_ptr().addr(), flags, 0, 0, 0]);
@@ -249,8 +297,19 @@ pub(crate) fn commit_is_dear() -> bool {
         let got = syscall(libc::SYS_read, [fd as usize, digit.as_mut_ptr().addr(), 1, 0, 0, 0]);
         syscall(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]);
         got == 1 && digit[0] == b'2'
-    };
-    mode
+    }
+}
+
+/// A mapping that is locked from birth refuses MADV_DONTNEED; one that nobody can touch shows it without costing memory.
+fn locks_new_mappings() -> bool {
+    let bytes = page_bytes();
+    let Ok(at) = reserve(bytes, bytes, 0) else { return false };
+    // SAFETY: mapped just now and used by nobody.
+    unsafe {
+        let locked = madvise(at, bytes, libc::MADV_DONTNEED).is_err();
+        release(at, bytes);
+        locked
+    }
 }
 
 /// A number that an attacker can't guess; the address of a local when the kernel has none.
@@ -259,7 +318,7 @@ pub(crate) fn random() -> u64 {
     let mut word = 0u64;
     // SAFETY: writes 8 bytes into `word`.
     let got = unsafe { syscall(libc::SYS_getrandom, [(&raw mut word).addr(), 8, GRND_NONBLOCK, 0, 0, 0]) };
-    if got == 8 { word } else { (&raw const word).addr() as u64 ^ now_ms().wrapping_mul(0x9e37_79b9_7f4a_7c15) }
+    if got == 8 { word } else { (&raw const word).addr() as u64 ^ now_us().wrapping_mul(0x9e37_79b9_7f4a_7c15) }
 }
 
 /// Writes to standard error, as far as it goes.

@@ -11,41 +11,48 @@
 //! | [`populate_huge`] | 2 MiB aligned, committed, unused | resident in huge pages if the system can; contents zero |
 //! | [`wait`], [`wake`] | the word outlives the call | as futex: may wake spuriously, returns at the timeout |
 //!
+//! A call that fails leaves its ranges accessible; a range that `move_pages`, `purge` or `renew` was to give back or fill may have
+//! lost its contents, except the source of `move_pages`.
+//!
 //! Every fallible call returns the call's name and the system's code, writes no `errno`, takes no lock of ours and allocates
 //! nothing, except [`spawn`] and [`at_fork`], which may allocate through the C library and so run outside all locks.
 
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(tessalloc_sim)))]
-mod linux;
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(tessalloc_sim)))]
-pub(crate) use linux::*;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[path = "linux.rs"]
+mod system;
 
-#[cfg(all(target_os = "macos", not(tessalloc_sim)))]
-mod macos;
-#[cfg(all(target_os = "macos", not(tessalloc_sim)))]
-pub(crate) use macos::*;
+#[cfg(target_os = "macos")]
+#[path = "macos.rs"]
+mod system;
 
-#[cfg(all(any(target_os = "freebsd", target_os = "netbsd", target_os = "openbsd", target_os = "dragonfly"), not(tessalloc_sim)))]
-mod bsd;
-#[cfg(all(any(target_os = "freebsd", target_os = "netbsd", target_os = "openbsd", target_os = "dragonfly"), not(tessalloc_sim)))]
-pub(crate) use bsd::*;
+#[cfg(any(target_os = "freebsd", target_os = "netbsd", target_os = "openbsd", target_os = "dragonfly"))]
+#[path = "bsd.rs"]
+mod system;
 
-#[cfg(all(windows, not(tessalloc_sim)))]
-mod windows;
-#[cfg(all(windows, not(tessalloc_sim)))]
-pub(crate) use windows::*;
+#[cfg(windows)]
+#[path = "windows.rs"]
+mod system;
 
-#[cfg(all(target_family = "wasm", not(tessalloc_sim)))]
-mod wasm;
-#[cfg(all(target_family = "wasm", not(tessalloc_sim)))]
-pub(crate) use wasm::*;
+#[cfg(target_family = "wasm")]
+#[path = "wasm.rs"]
+mod system;
+
+#[cfg(not(tessalloc_sim))]
+pub(crate) use system::*;
 
 #[cfg(tessalloc_sim)]
 pub mod sim;
 #[cfg(tessalloc_sim)]
 pub(crate) use sim::*;
 
+#[cfg(test)]
+mod contract;
+
 #[cfg(unix)]
 mod unix;
+
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+mod posix;
 
 /// A call of the operating system that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,13 +1,40 @@
 //! What every Unix shares: thread exit by a pthread key, fork handlers, background threads, the environment.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::EnvValue;
 
-unsafe extern "C" {
-    // glibc lets a program start without one; `environ` is null before the C library is up.
-    static environ: *const *const c_char;
+#[cfg(not(target_os = "macos"))]
+mod environment {
+    use core::ffi::c_char;
+
+    unsafe extern "C" {
+        /// Null before the C library is up; `setenv` puts another array in its place.
+        static mut environ: *const *const c_char;
+    }
+
+    /// The array of variables, ended by a null pointer; null if there is none yet.
+    pub(super) fn first() -> *const *const c_char {
+        // SAFETY: one word that the C library keeps; a racing `setenv` races with every reader of the environment.
+        unsafe { environ }
+    }
+}
+
+#[cfg(target_os = "macos")]
+mod environment {
+    use core::ffi::c_char;
+
+    unsafe extern "C" {
+        // A dynamic library can't link to `environ` itself.
+        fn _NSGetEnviron() -> *mut *const *const c_char;
+    }
+
+    /// The array of variables, ended by a null pointer; null if there is none yet.
+    pub(super) fn first() -> *const *const c_char {
+        // SAFETY: the function gives the address of a word that lives as long as the process, or null.
+        unsafe { _NSGetEnviron().as_ref().map_or(core::ptr::null(), |first| *first) }
+    }
 }
 
 /// The key whose destructor runs at thread exit, plus one; 0 until made.
@@ -85,13 +112,13 @@ pub(crate) fn spawn(run: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {
 
 /// Copies the value of `name` into `into`.
 pub(crate) fn env(name: &str, into: &mut [u8]) -> EnvValue {
-    // SAFETY: `environ` is null or a null-terminated array of C strings. It is read while the allocator starts, as `getenv`
-    // would; a program that changes it at the same time on another thread races with every reader of the environment.
+    let mut entry = environment::first();
+    if entry.is_null() {
+        return EnvValue::NotYet;
+    }
+    // SAFETY: a null-terminated array of C strings. It is read while the allocator starts, as `getenv` would; a program that
+    // changes it at the same time on another thread races with every reader of the environment.
     unsafe {
-        let mut entry = environ;
-        if entry.is_null() {
-            return EnvValue::NotYet;
-        }
         while !(*entry).is_null() {
             let text = core::ffi::CStr::from_ptr(*entry).to_bytes();
             if let Some(rest) = text.strip_prefix(name.as_bytes())
@@ -107,10 +134,10 @@ pub(crate) fn env(name: &str, into: &mut [u8]) -> EnvValue {
     EnvValue::Unset
 }
 
-/// Milliseconds of a clock that never goes back.
-pub(crate) fn now_ms() -> u64 {
+/// Microseconds of a clock that never goes back.
+pub(crate) fn now_us() -> u64 {
     let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `at` is ours to write; CLOCK_MONOTONIC exists on every system of this file.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut at) };
-    at.tv_sec as u64 * 1000 + at.tv_nsec as u64 / 1_000_000
+    at.tv_sec as u64 * 1_000_000 + at.tv_nsec as u64 / 1_000
 }

@@ -1,0 +1,151 @@
+//! Fork: locks are held across it in one order, threads that the child will not have are parked, and the child takes over.
+//!
+//! Order: `PASS` (scavenger), shared record, records, regions' table, each region.
+//!
+//! F1 In the child a record that was parked at the fork is whole, and is ended there; one that was inside its gate is left alone
+//!    for good: what it holds leaks in the child.
+
+use core::ptr::null_mut;
+
+use crate::os;
+use crate::region;
+use crate::scavenger;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Lock, Ordering, wait};
+use crate::thread;
+
+/// A word that the kernel clears in every forked child; null where it can't.
+static WITNESS: AtomicPtr<AtomicU32> = AtomicPtr::new(null_mut());
+static FORKING: AtomicBool = AtomicBool::new(false);
+const PRESENT: u32 = 1;
+
+/// Registers the handlers, once; before that a fork is noticed by the witness.
+pub(crate) fn start() {
+    let bytes = os::page_bytes();
+    if let Ok(page) = os::reserve(bytes, bytes, 0) {
+        // SAFETY: reserved just now; released again if it can't serve.
+        unsafe {
+            if os::commit(page, bytes).is_ok() && os::wipe_on_fork(page, bytes) {
+                let word: *mut AtomicU32 = page.cast();
+                // ORDER: Relaxed: published by the Release below.
+                (*word).store(PRESENT, Ordering::Relaxed);
+                // ORDER: Release pairs with the Acquire in `notice_raw_fork`.
+                WITNESS.store(word, Ordering::Release);
+            } else {
+                os::release(page, bytes);
+            }
+        }
+    }
+    os::at_fork(prepare, parent, child);
+}
+
+fn locks() -> impl Iterator<Item = &'static Lock> {
+    core::iter::once(scavenger::lock())
+        .chain(thread::locks())
+        .chain(core::iter::once(region::grow_lock()))
+        .chain(region::all().iter().map(region::Region::lock))
+}
+
+unsafe extern "C" fn prepare() {
+    /// How long all busy threads together are waited for.
+    const TRIES: u32 = 5;
+    for lock in locks() {
+        lock.acquire();
+    }
+    // ORDER: Relaxed: read by this thread, in the parent and in the child.
+    FORKING.store(true, Ordering::Relaxed);
+    let own = thread::current_if_started().unwrap_or(null_mut());
+    let mut tries = TRIES;
+    for other in thread::all().filter(|other| *other != own) {
+        // SAFETY: L2.
+        unsafe {
+            (*other).parked = false;
+            while (*other).is_live() {
+                (*other).parked = (*other).gate.try_claim();
+                if (*other).parked || tries == 0 {
+                    break;
+                }
+                tries -= 1;
+                static CLOCK: AtomicU32 = AtomicU32::new(0);
+                wait(&CLOCK, 0, 1);
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn parent() {
+    for other in thread::all() {
+        // SAFETY: L2; parked by this thread in `prepare`.
+        unsafe {
+            if core::mem::take(&mut (*other).parked) {
+                (*other).gate.unclaim();
+            }
+        }
+    }
+    // ORDER: Relaxed: as in `prepare`.
+    FORKING.store(false, Ordering::Relaxed);
+    for lock in locks() {
+        lock.release();
+    }
+}
+
+unsafe extern "C" fn child() {
+    // ORDER: Relaxed: the child has one thread.
+    FORKING.store(false, Ordering::Relaxed);
+    if let Some(word) = witness() {
+        word.store(PRESENT, Ordering::Relaxed);
+    }
+    take_over();
+}
+
+fn take_over() {
+    for lock in locks() {
+        lock.reset_in_child();
+    }
+    scavenger::reset_in_child();
+    let own = thread::current_if_started().unwrap_or(null_mut());
+    for other in thread::all().filter(|other| *other != own) {
+        // SAFETY: F1: parked outside its gate: its pages, ring and warm runs are whole, and its thread is not here. What lies on
+        // its stacks, which pass no gate, is left alone.
+        unsafe {
+            if core::mem::take(&mut (*other).parked) {
+                (*other).gate.reset_in_child();
+                (*other).forget_stacks();
+                thread::end(other);
+            }
+        }
+    }
+    if !own.is_null() {
+        // SAFETY: the calling thread's record; nobody can be in it.
+        unsafe { (*own).gate.reset_in_child() };
+    }
+}
+
+fn witness() -> Option<&'static AtomicU32> {
+    // ORDER: Acquire pairs with the Release in `start`.
+    // SAFETY: null, or a word that is never unmapped.
+    unsafe { WITNESS.load(Ordering::Acquire).as_ref() }
+}
+
+/// A fork that ran no handlers, by a plain system call, is noticed at the child's first slow path.
+#[inline]
+pub(crate) fn notice_raw_fork() {
+    // ORDER: Relaxed: written before this thread began, or by this thread.
+    if witness().is_some_and(|word| word.load(Ordering::Relaxed) != PRESENT) {
+        after_raw_fork();
+    }
+}
+
+#[cold]
+fn after_raw_fork() {
+    // ORDER: Relaxed: the child has one thread. Between `prepare` and `child` the handlers do this.
+    if !FORKING.load(Ordering::Relaxed) {
+        if let Some(word) = witness() {
+            word.store(PRESENT, Ordering::Relaxed);
+        }
+        for other in thread::all() {
+            // SAFETY: L2: nobody was parked: all other records are left alone (F1).
+            unsafe { (*other).parked = false };
+        }
+        take_over();
+    }
+}

@@ -1,0 +1,133 @@
+//! The gate of a thread: who may touch its pages, queues, ring and warm runs.
+//!
+//! The owner passes it with plain stores, in every slow path; the scavenger, or `purge`, claims it while the owner is outside.
+//! Fast paths touch the thread's stacks only and pass no gate.
+//!
+//! | field   | written by        | how                        | always true                                          |
+//! |---------|-------------------|----------------------------|------------------------------------------------------|
+//! | `phase` | owner             | store, light barrier       | G1 odd while the owner is inside                      |
+//! | `claim` | claimers, owner   | CAS, heavy barrier         | G2 not FREE while a claimer is inside, or asks        |
+//!
+//! G3 Owner and claimer are never both inside: the owner stores `phase` and then reads `claim`, the claimer stores `claim` and
+//! then reads `phase`; the barrier pair forbids that both read the old value.
+
+use crate::sync::{AtomicU32, Ordering, barrier_heavy, barrier_light, wait, wake};
+
+const FREE: u32 = 0;
+const CLAIMED: u32 = 1;
+/// The owner sleeps until the claimer leaves.
+const WANTED: u32 = 2;
+
+/// Lets one thread at a time at a theap.
+pub(crate) struct Gate {
+    phase: AtomicU32,
+    claim: AtomicU32,
+}
+
+impl Gate {
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Self {
+        Self { phase: AtomicU32::new(0), claim: AtomicU32::new(FREE) }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        Self { phase: AtomicU32::new(0), claim: AtomicU32::new(FREE) }
+    }
+
+    /// The owner goes in. Sleeps while a claimer is inside, which is at most the time to purge one page.
+    #[inline(always)]
+    pub(crate) fn enter(&self) {
+        // ORDER: Relaxed: only the owner writes `phase`.
+        let phase = self.phase.load(Ordering::Relaxed);
+        // ORDER: Relaxed, made visible by `barrier_light`; pairs with `barrier_heavy` in `try_claim` (G3).
+        self.phase.store(phase.wrapping_add(1), Ordering::Relaxed);
+        barrier_light();
+        // ORDER: Acquire pairs with the Release in `unclaim`: what the last claimer wrote is visible.
+        if self.claim.load(Ordering::Acquire) != FREE {
+            self.enter_slow();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn enter_slow(&self) {
+        // Bound: each turn sleeps until a claimer leaves; claimers leave a wanted gate at once and don't come back for a tick.
+        loop {
+            self.leave();
+            // ORDER: Relaxed: only tells the claimer that somebody waits.
+            let asked = self.claim.compare_exchange(CLAIMED, WANTED, Ordering::Relaxed, Ordering::Relaxed);
+            if asked != Err(FREE) {
+                wait(&self.claim, WANTED, 0);
+            }
+            // ORDER: as in `enter`.
+            let phase = self.phase.load(Ordering::Relaxed);
+            self.phase.store(phase.wrapping_add(1), Ordering::Relaxed);
+            barrier_light();
+            // ORDER: Acquire as in `enter`.
+            if self.claim.load(Ordering::Acquire) == FREE {
+                return;
+            }
+        }
+    }
+
+    /// The owner comes out.
+    #[inline(always)]
+    pub(crate) fn leave(&self) {
+        // ORDER: Relaxed: only the owner writes `phase`.
+        let phase = self.phase.load(Ordering::Relaxed);
+        // ORDER: Release pairs with the Acquire in `try_claim`: the claimer sees what the owner wrote inside.
+        self.phase.store(phase.wrapping_add(1), Ordering::Release);
+    }
+
+    /// Whether the owner is inside now. For the owner itself, or under a claim, this is exact.
+    pub(crate) fn is_busy(&self) -> bool {
+        // ORDER: Relaxed: a hint for others.
+        self.phase.load(Ordering::Relaxed) & 1 == 1
+    }
+
+    /// Counts the owner's entries and exits: unchanged means that it took no slow path.
+    pub(crate) fn phase(&self) -> u32 {
+        // ORDER: Relaxed: compared with an earlier value only.
+        self.phase.load(Ordering::Relaxed)
+    }
+
+    /// Goes in for another thread; false if the owner is inside, another claimer is, or the system has no barrier.
+    #[must_use]
+    pub(crate) fn try_claim(&self) -> bool {
+        // ORDER: Acquire pairs with the Release in `unclaim` of the last claimer.
+        if self.claim.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        if barrier_heavy() {
+            // ORDER: Acquire pairs with the Release in `leave`: what the owner wrote inside is visible (G3).
+            if self.phase.load(Ordering::Acquire) & 1 == 0 {
+                return true;
+            }
+        }
+        self.unclaim();
+        false
+    }
+
+    /// Whether the owner sleeps at the gate: the claimer should leave.
+    pub(crate) fn is_wanted(&self) -> bool {
+        // ORDER: Relaxed: a hint, asked again after each page.
+        self.claim.load(Ordering::Relaxed) == WANTED
+    }
+
+    /// The claimer comes out.
+    pub(crate) fn unclaim(&self) {
+        // ORDER: Release pairs with the Acquire in `enter` and `try_claim`.
+        if self.claim.swap(FREE, Ordering::Release) == WANTED {
+            wake(&self.claim, 1);
+        }
+    }
+
+    /// In a forked child: nobody is inside, whatever the words say.
+    #[cfg(not(loom))]
+    pub(crate) fn reset_in_child(&self) {
+        // ORDER: Relaxed: the child has one thread.
+        self.phase.store(0, Ordering::Relaxed);
+        self.claim.store(FREE, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,140 @@
+//! A heap: what its theaps share. The default heap is one.
+//!
+//! | field     | written by | how        | always true                                        |
+//! |-----------|------------|------------|----------------------------------------------------|
+//! | `waiting` | any thread | W1 in [`crate::waiting`] | H1 by class: pages with room that nobody owns |
+
+use crate::page::{Kind, Page};
+use crate::region::{self, AllPages, Run};
+use crate::remote::State;
+use crate::size_class::CLASS_COUNT;
+use crate::stats::{self, Counter};
+use crate::sync::Ordering;
+use crate::waiting::WaitingList;
+
+/// Pages without an owner, by class.
+pub(crate) struct Heap {
+    waiting: [WaitingList; CLASS_COUNT],
+}
+
+/// The heap of plain `malloc`.
+pub(crate) static DEFAULT: Heap = Heap { waiting: [const { WaitingList::new() }; CLASS_COUNT] };
+
+/// The slices of a page.
+///
+/// # Safety
+/// - The caller holds the page.
+pub(crate) unsafe fn run_of(page: *mut Page) -> Run {
+    // SAFETY: the caller holds the page, so its set-once fields stand still.
+    let (start, count) = unsafe {
+        let count = match (*page).kind() {
+            Kind::Small => crate::page::slice_count_of((*page).class()) as usize,
+            Kind::Starter => 1,
+            _ => (*page).reserved as usize,
+        };
+        ((*page).start, count)
+    };
+    match region::find(start.addr()) {
+        Some((region, slice)) => Run { region, slice, count },
+        None => crate::report::corrupted("a page lies outside all regions", start.addr()),
+    }
+}
+
+/// Gives an empty page's slices back.
+///
+/// # Safety
+/// - The caller holds the page, no block of it is handed out, and no queue or list links it.
+pub(crate) unsafe fn release(page: *mut Page) {
+    // SAFETY: the caller's duty.
+    unsafe {
+        let run = run_of(page);
+        let holes = (*page).holes[0].count_ones() + (*page).holes[1].count_ones();
+        if holes > 0 {
+            stats::sub(Counter::HoleBytes, u64::from(holes) * crate::os::page_bytes() as u64);
+        }
+        for slice in run.slice..run.slice + run.count {
+            // ORDER: Relaxed: published by the Release with which the slices are given (S4).
+            run.region.kind_byte(slice).store(0, Ordering::Relaxed);
+        }
+        (*page).set_kind(Kind::Free);
+        // ORDER: Relaxed: as above.
+        (*page).owner.store(0, Ordering::Relaxed);
+        stats::sub(Counter::Pages, 1);
+        run.give();
+    }
+}
+
+impl Heap {
+    /// Takes a page of a class that waits for an owner; the caller holds it.
+    pub(crate) fn adopt(&self, class: usize) -> Option<*mut Page> {
+        if self.waiting[class].is_empty() {
+            return None;
+        }
+        self.waiting[class].pop(&AllPages).map(region::page_by_number)
+    }
+
+    /// Finds a place for a page that the caller holds: back to the region if it is empty, into the list if it has room, else it
+    /// is left without an owner until enough of it has come home. Returns the bytes of the blocks that came home on the way.
+    ///
+    /// # Safety
+    /// - The caller holds the page by its remote word (Held), and no queue links it.
+    pub(crate) unsafe fn settle(&self, page: *mut Page) -> u64 {
+        let mut came_home = 0;
+        // Bound: a turn is repeated only when a quarter of the page came home in between: 4 times.
+        loop {
+            // SAFETY: R4: held by the caller.
+            unsafe {
+                let list = (*page).remote.take(State::Held);
+                came_home += block_bytes_of(page, list.count);
+                (*page).put_list(list);
+                if (*page).used == 0 {
+                    release(page);
+                    return came_home;
+                }
+                if (*page).kind() == Kind::Small && (*page).has_room() {
+                    let number = (*page).number;
+                    self.waiting[usize::from((*page).class)].push(number, &AllPages);
+                    return came_home;
+                }
+                // A full page is worth claiming at a quarter; a starter slice when all of it has come home.
+                let used = (*page).used;
+                let claim_at = if (*page).kind() == Kind::Starter { used } else { (used / 4).max(1) };
+                // ORDER: Relaxed: published by the Release in `leave` (P11).
+                (*page).claim_at.store(claim_at, Ordering::Relaxed);
+                if (*page).remote.leave(claim_at) {
+                    return came_home;
+                }
+            }
+        }
+    }
+
+    /// Goes once through the pages that wait: `visit` gets each, held, and says whether it goes back into its list.
+    pub(crate) fn visit_waiting(&self, mut visit: impl FnMut(*mut Page) -> bool) {
+        for class in 1..CLASS_COUNT {
+            let mut kept: *mut Page = core::ptr::null_mut();
+            // Bound: each page is popped once, since they go back only after the last one.
+            while let Some(page) = self.adopt(class) {
+                if visit(page) {
+                    // SAFETY: R4: held by this thread; W1 ended with the pop, so the queue's link is free to use.
+                    unsafe { (*page).next = kept };
+                    kept = page;
+                }
+            }
+            while !kept.is_null() {
+                // SAFETY: as above.
+                let (number, next) = unsafe { ((*kept).number, (*kept).next) };
+                self.waiting[class].push(number, &AllPages);
+                kept = next;
+            }
+        }
+    }
+}
+
+/// Bytes of `count` blocks of a page; 0 in a starter slice, which counts as used as a whole.
+///
+/// # Safety
+/// - The caller holds the page.
+pub(crate) unsafe fn block_bytes_of(page: *mut Page, count: u16) -> u64 {
+    // SAFETY: set-once field of a page that the caller holds.
+    u64::from(count) * u64::from(unsafe { (*page).block_bytes })
+}

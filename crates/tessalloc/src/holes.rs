@@ -1,0 +1,173 @@
+//! Giving back OS pages inside a page that is still used, and taking them into use again (P10).
+//!
+//! ```text
+//! OS pages   |    0    |    1    |    2    |    3    |
+//! blocks     | a | B | c | d | e | F | g | h | i |      capitals are in use; carved so far: a … i
+//! purged     |         |  hole   |         |  rest?  |   1: c, d and e are withdrawn from the free list
+//! ```
+
+use crate::block::Block;
+use crate::os;
+use crate::page::{Page, REST_PURGED, slice_count_of};
+use crate::region::SLICE_BYTES;
+use crate::stats::{self, Counter};
+
+/// Blocks of the smallest class in a page: 64 KiB of 8 bytes.
+const BLOCKS_MAX: usize = SLICE_BYTES / 8;
+
+/// The OS pages of a page, as bits: at most 128.
+#[derive(Clone, Copy)]
+struct Units {
+    os_page: usize,
+    count: usize,
+    block_bytes: usize,
+}
+
+impl Units {
+    unsafe fn of(page: *mut Page) -> Self {
+        // SAFETY: set-once fields of a page that the caller holds.
+        let (class, block_bytes) = unsafe { ((*page).class(), (*page).block_bytes as usize) };
+        let bytes = slice_count_of(class) as usize * SLICE_BYTES;
+        Self { os_page: os::page_bytes(), count: bytes / os::page_bytes(), block_bytes }
+    }
+
+    /// First and last block that overlap an OS page.
+    fn blocks(&self, unit: usize) -> (usize, usize) {
+        (unit * self.os_page / self.block_bytes, ((unit + 1) * self.os_page - 1) / self.block_bytes)
+    }
+
+    /// The OS pages that a block overlaps, as a mask.
+    fn mask_of(&self, block: usize) -> u128 {
+        let first = block * self.block_bytes / self.os_page;
+        let last = ((block + 1) * self.block_bytes - 1) / self.os_page;
+        (u128::MAX >> (127 - (last - first))) << first
+    }
+}
+
+unsafe fn holes_of(page: *mut Page) -> u128 {
+    // SAFETY: the caller holds the page.
+    unsafe { u128::from((*page).holes[0]) | u128::from((*page).holes[1]) << 64 }
+}
+
+unsafe fn set_holes(page: *mut Page, holes: u128) {
+    // SAFETY: the caller holds the page.
+    unsafe { (*page).holes = [holes as u64, (holes >> 64) as u64] };
+}
+
+/// Gives back the OS pages of a page that hold nothing; returns their bytes.
+///
+/// # Safety
+/// - The caller holds the page, a page of small blocks.
+pub(crate) unsafe fn purge(page: *mut Page) -> u64 {
+    // SAFETY: the caller's duty, for all of this function: P3, P6 and P10 hold and are kept.
+    unsafe {
+        let units = Units::of(page);
+        let old = holes_of(page);
+        let carved = (*page).carved as usize;
+        let idle_bytes = (carved - (*page).used as usize) * units.block_bytes;
+        let mut bytes = 0;
+        if !(*page).has(REST_PURGED) {
+            let first = (carved * units.block_bytes).div_ceil(units.os_page);
+            bytes += purge_units(page, units, first, units.count) as u64 * units.os_page as u64;
+            (*page).flags |= REST_PURGED;
+        }
+        if idle_bytes < units.os_page + old.count_ones() as usize * units.os_page {
+            return bytes;
+        }
+
+        let mut free = [0u64; BLOCKS_MAX / 64];
+        let mut block = (*page).free;
+        // Bound: the page's capacity.
+        while !block.is_null() {
+            let index = (block.addr() - (*page).start.addr()) / units.block_bytes;
+            free[index / 64] |= 1 << (index % 64);
+            block = Block::next(block);
+        }
+        for unit in (0..units.count).filter(|unit| old >> unit & 1 == 1) {
+            let (first, last) = units.blocks(unit);
+            for index in first..=last {
+                free[index / 64] |= 1 << (index % 64);
+            }
+        }
+        let is_free = |index: usize| free[index / 64] >> (index % 64) & 1 == 1;
+
+        let mut wanted = 0u128;
+        for unit in (0..units.count).filter(|unit| old >> unit & 1 == 0) {
+            let (first, last) = units.blocks(unit);
+            if last < carved && (first..=last).all(is_free) {
+                wanted |= 1 << unit;
+            }
+        }
+        if wanted == 0 {
+            return bytes;
+        }
+        let mut holes = old;
+        let mut unit = 0;
+        while unit < units.count {
+            let run = (wanted >> unit).trailing_ones() as usize;
+            if run == 0 {
+                unit += 1;
+                continue;
+            }
+            if purge_units(page, units, unit, unit + run) == run {
+                holes |= (u128::MAX >> (128 - run)) << unit;
+            }
+            unit += run;
+        }
+        let new_bytes = (holes ^ old).count_ones() as u64 * units.os_page as u64;
+        stats::add(Counter::HoleBytes, new_bytes);
+        set_holes(page, holes);
+
+        // What stays free, lowest address first.
+        (*page).free = core::ptr::null_mut();
+        for index in (0..carved).rev() {
+            if is_free(index) && units.mask_of(index) & holes == 0 {
+                let block = (*page).start.add(index * units.block_bytes).cast();
+                Block::set_next(block, (*page).free);
+                (*page).free = block;
+            }
+        }
+        bytes + new_bytes
+    }
+}
+
+/// Purges OS pages `[from, to)` of a page; returns how many went back.
+unsafe fn purge_units(page: *mut Page, units: Units, from: usize, to: usize) -> usize {
+    if from >= to {
+        return 0;
+    }
+    // SAFETY: the range lies in the page, whose slices are committed; no block in use overlaps it, by the callers.
+    let done = unsafe { os::purge((*page).start.add(from * units.os_page), (to - from) * units.os_page) }.is_ok();
+    stats::add(Counter::PurgeCalls, 1);
+    stats::add(Counter::OsCalls, 1);
+    if !done {
+        return 0;
+    }
+    stats::add(Counter::PurgedBytes, ((to - from) * units.os_page) as u64);
+    to - from
+}
+
+/// Takes the lowest hole of a page into use again: its blocks come back to the free list.
+///
+/// # Safety
+/// - The caller holds the page, and it has holes.
+#[cold]
+pub(crate) unsafe fn refill_hole(page: *mut Page) {
+    // SAFETY: the caller's duty: P10 says that every block that overlaps the hole is free and not in the list.
+    unsafe {
+        let units = Units::of(page);
+        let mut holes = holes_of(page);
+        let unit = holes.trailing_zeros() as usize;
+        holes &= !(1 << unit);
+        set_holes(page, holes);
+        stats::sub(Counter::HoleBytes, units.os_page as u64);
+        let (first, last) = units.blocks(unit);
+        for index in (first..=last).rev() {
+            if units.mask_of(index) & holes == 0 {
+                let block = (*page).start.add(index * units.block_bytes).cast();
+                Block::set_next(block, (*page).free);
+                (*page).free = block;
+            }
+        }
+    }
+}

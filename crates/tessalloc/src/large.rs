@@ -1,0 +1,312 @@
+//! Large blocks: one block is a run of slices. Kept warm by the thread that freed them, grown in place, moved by the page table.
+//!
+//! | field of the descriptor | meaning in a large run                                                        |
+//! |-------------------------|-------------------------------------------------------------------------------|
+//! | `carved`                | slices in use: the usable size                                                  |
+//! | `reserved`              | slices taken: more than in use where the block has room to grow                 |
+//! | `wake`                  | how often the block has grown                                                   |
+//!
+//! N1 A block in use is its user's; its descriptor is touched by who frees or reallocates it, which the program orders.
+
+use core::ptr::null_mut;
+use core::sync::atomic::AtomicU32;
+
+use crate::heap::run_of;
+use crate::options::Opt;
+use crate::os;
+use crate::page::{Kind, MOVED, Page};
+use crate::region::{self, CHUNK_SLICES, Run, SLICE_BYTES};
+use crate::size_class::SizeClass;
+use crate::stats::{self, Counter};
+use crate::sync::Ordering;
+use crate::theap::Stacks;
+use crate::thread::{Thread, current};
+
+/// Slices that a thread keeps warm, together.
+const WARM_SLICES_MAX: u32 = CHUNK_SLICES;
+/// A block that grows for the second time gets address room of so many times its size.
+const ROOM_FACTOR: usize = 8;
+const GROWTHS_BEFORE_ROOM: u32 = 1;
+/// Slices that a block's room may take at most: 4 GiB of address space.
+const ROOM_SLICES_MAX: usize = (4 << 30) / SLICE_BYTES;
+/// Blocks from this size on may be moved by the page table instead of copied.
+const MOVE_BYTES_MIN: usize = 1 << 20;
+/// Each moved block costs mappings of its own until it is freed.
+const MOVED_MAX: u32 = 256;
+static MOVED_COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Freed runs that a thread keeps, one for each slice count.
+pub(crate) struct Warm {
+    runs: [*mut Page; CHUNK_SLICES as usize + 1],
+    slices: u32,
+}
+
+impl Warm {
+    pub(crate) const fn new() -> Self {
+        Self { runs: [null_mut(); CHUNK_SLICES as usize + 1], slices: 0 }
+    }
+}
+
+impl Thread {
+    #[inline]
+    fn take_warm(&mut self, slices: usize) -> *mut Page {
+        self.gate.enter();
+        let page = core::mem::replace(&mut self.warm.runs[slices], null_mut());
+        if !page.is_null() {
+            self.warm.slices -= slices as u32;
+        }
+        self.gate.leave();
+        page
+    }
+
+    /// Keeps a run; false if there is no place for it.
+    #[inline]
+    fn keep_warm(&mut self, page: *mut Page, slices: usize) -> bool {
+        self.gate.enter();
+        let kept = self.warm.runs[slices].is_null() && self.warm.slices + slices as u32 <= WARM_SLICES_MAX;
+        if kept {
+            // SAFETY: N1: freed by this thread just now.
+            unsafe { (*page).set_kind(Kind::Warm) };
+            self.warm.runs[slices] = page;
+            self.warm.slices += slices as u32;
+        }
+        self.gate.leave();
+        kept
+    }
+
+    /// Gives all warm runs back.
+    ///
+    /// # Safety
+    /// - The caller is inside this thread's gate.
+    pub(crate) unsafe fn drop_warm(&mut self) {
+        if self.warm.slices == 0 {
+            return;
+        }
+        for slot in &mut self.warm.runs {
+            let page = core::mem::replace(slot, null_mut());
+            if !page.is_null() {
+                // SAFETY: a warm run is nobody's but the thread's.
+                self.counts.allocated(-(unsafe { give(page) } as i64));
+            }
+        }
+        self.warm.slices = 0;
+    }
+}
+
+/// Usable bytes of a large block.
+///
+/// # Safety
+/// - The page is a large block in use (N1).
+pub(crate) unsafe fn usable_bytes(page: *mut Page) -> usize {
+    // SAFETY: the caller's duty.
+    unsafe { (*page).carved as usize * SLICE_BYTES }
+}
+
+/// A block of whole slices; null if memory is out.
+pub(crate) fn alloc(stacks: *mut Stacks, bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
+    let slices = bytes.div_ceil(SLICE_BYTES).max(1);
+    let thread = current(stacks);
+    if let Some(thread) = thread
+        && slices <= CHUNK_SLICES as usize
+        && align <= SLICE_BYTES
+    {
+        // SAFETY: the calling thread's record.
+        let page = unsafe { (*thread).take_warm(slices) };
+        if !page.is_null() {
+            // SAFETY: N1: the run is this thread's.
+            unsafe {
+                (*page).wake = 0;
+                (*page).set_kind(Kind::Large);
+                if zeroed {
+                    (*page).start.write_bytes(0, bytes);
+                }
+                return (*page).start;
+            }
+        }
+    }
+    let Some((page, is_fresh)) = begin(slices, slices, align.div_ceil(SLICE_BYTES)) else { return null_mut() };
+    count(thread, (slices * SLICE_BYTES) as i64);
+    // SAFETY: N1: a new block.
+    unsafe {
+        if zeroed && !is_fresh {
+            (*page).start.write_bytes(0, bytes);
+        }
+        (*page).start
+    }
+}
+
+/// Takes `reserved` slices, of which `used` are used. The second value says whether those read zero.
+fn begin(used: usize, reserved: usize, align: usize) -> Option<(*mut Page, bool)> {
+    let run = region::take(reserved, align)?;
+    let is_fresh = run.touch(0, used);
+    let page = run.page();
+    // SAFETY: S1: the run and its descriptor are this thread's.
+    unsafe {
+        (*page).begin(run.start(), SizeClass::SPECIAL, 0, reserved as u32);
+        (*page).carved = used as u32;
+        (*page).set_kind(Kind::Large);
+    }
+    stats::add(Counter::LargeBlocks, 1);
+    Some((page, is_fresh))
+}
+
+fn count(thread: Option<*mut Thread>, bytes: i64) {
+    match thread {
+        // SAFETY: the calling thread's record.
+        Some(thread) => unsafe {
+            (*thread).counts.allocated(bytes);
+            (*thread).after_slow();
+        },
+        None => stats::add(Counter::AllocatedBytes, bytes as u64),
+    }
+}
+
+/// Frees a large block.
+///
+/// # Safety
+/// - The page is a large block that the caller frees (N1).
+pub(crate) unsafe fn free(stacks: *mut Stacks, page: *mut Page) {
+    // SAFETY: the caller's duty.
+    unsafe {
+        let slices = (*page).reserved as usize;
+        let thread = current(stacks);
+        let is_plain = (*page).carved == (*page).reserved && !(*page).has(MOVED);
+        if let Some(thread) = thread
+            && is_plain
+            && slices <= CHUNK_SLICES as usize
+            && (*thread).keep_warm(page, slices)
+        {
+            return;
+        }
+        let bytes = give(page);
+        count(thread, -(bytes as i64));
+    }
+}
+
+/// Gives a run's slices back; returns the bytes that were in use.
+unsafe fn give(page: *mut Page) -> usize {
+    // SAFETY: N1: the caller's run.
+    unsafe {
+        let run = run_of(page);
+        let used = (*page).carved as usize;
+        if (*page).has(MOVED) {
+            // A moved run lies in mappings of its own until it is mapped anew.
+            if os::renew(run.start(), used * SLICE_BYTES).is_ok() {
+                run.forget(0, used);
+            }
+            stats::add(Counter::OsCalls, 1);
+            // ORDER: Relaxed: a bound, not a lock.
+            MOVED_COUNT.fetch_sub(1, Ordering::Relaxed);
+        }
+        (*page).set_kind(Kind::Free);
+        stats::sub(Counter::LargeBlocks, 1);
+        run.give();
+        used * SLICE_BYTES
+    }
+}
+
+/// Makes a large block hold `bytes` where it lies: in its room, or by taking the slices behind it; smaller, by giving slices back.
+///
+/// # Safety
+/// - The page is a large block of the caller (N1).
+pub(crate) unsafe fn resize_in_place(stacks: *mut Stacks, page: *mut Page, bytes: usize) -> bool {
+    let slices = bytes.div_ceil(SLICE_BYTES).max(1);
+    // SAFETY: the caller's duty.
+    unsafe {
+        let used = (*page).carved as usize;
+        let run = run_of(page);
+        if slices <= used {
+            if slices < run.count && slices * 2 <= used && !(*page).has(MOVED) {
+                run.shrink(slices);
+                (*page).carved = slices as u32;
+                (*page).reserved = slices as u32;
+                count(current(stacks), -(((used - slices) * SLICE_BYTES) as i64));
+            }
+            return true;
+        }
+        let run = if slices <= run.count {
+            run
+        } else {
+            match run.extend(slices) {
+                Some(longer) => longer,
+                None => return false,
+            }
+        };
+        run.touch(used, slices - used);
+        (*page).carved = slices as u32;
+        (*page).reserved = run.count as u32;
+        (*page).wake += 1;
+        count(current(stacks), ((slices - used) * SLICE_BYTES) as i64);
+        true
+    }
+}
+
+/// Moves a large block into a larger run; null if memory is out, and the block stays as it is.
+///
+/// # Safety
+/// - The page is a large block of the caller (N1); afterwards the new one is.
+pub(crate) unsafe fn move_to_larger(stacks: *mut Stacks, page: *mut Page, bytes: usize, align: usize) -> *mut u8 {
+    let slices = bytes.div_ceil(SLICE_BYTES);
+    // SAFETY: the caller's duty.
+    unsafe {
+        let grown = (*page).wake + 1;
+        let room = slices.saturating_mul(ROOM_FACTOR);
+        let align = align.div_ceil(SLICE_BYTES);
+        let with_room = if grown > GROWTHS_BEFORE_ROOM && room <= ROOM_SLICES_MAX { begin(slices, room, align) } else { None };
+        let new = if with_room.is_some() {
+            with_room
+        } else {
+            let warm = warm_for(stacks, slices, align);
+            if warm.is_some() { warm } else { begin(slices, slices, align) }
+        };
+        let Some((new, is_fresh)) = new else { return null_mut() };
+        let was_warm = (*new).kind() == Kind::Warm;
+        (*new).set_kind(Kind::Large);
+        if !was_warm {
+            count(current(stacks), (slices * SLICE_BYTES) as i64);
+        }
+        (*new).wake = grown;
+        let used_bytes = usable_bytes(page);
+        if !(is_fresh && used_bytes >= MOVE_BYTES_MIN && try_move(page, new, used_bytes)) {
+            (*new).start.copy_from_nonoverlapping((*page).start, used_bytes);
+        }
+        let start = (*new).start;
+        free(stacks, page);
+        start
+    }
+}
+
+fn warm_for(stacks: *mut Stacks, slices: usize, align: usize) -> Option<(*mut Page, bool)> {
+    if slices > CHUNK_SLICES as usize || align > 1 {
+        return None;
+    }
+    // SAFETY: the calling thread's record.
+    let page = unsafe { (*current(stacks)?).take_warm(slices) };
+    if page.is_null() { None } else { Some((page, false)) }
+}
+
+/// Moves the contents by the page table; false if they are still to be copied.
+unsafe fn try_move(from: *mut Page, to: *mut Page, bytes: usize) -> bool {
+    if !Opt::MoveLarge.is_on() {
+        return false;
+    }
+    // ORDER: Relaxed: a bound, not a lock.
+    if MOVED_COUNT.fetch_add(1, Ordering::Relaxed) >= MOVED_MAX {
+        MOVED_COUNT.fetch_sub(1, Ordering::Relaxed);
+        return false;
+    }
+    // SAFETY: N1: both runs are the caller's, committed, disjoint, and `to` was never written.
+    unsafe {
+        stats::add(Counter::OsCalls, 1);
+        if os::move_pages((*from).start, (*to).start, bytes).is_err() {
+            // ORDER: Relaxed: as above.
+            MOVED_COUNT.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        (*to).flags |= MOVED;
+        // The source reads zero now, and stays a mapping of its own only if it was one before.
+        let run: Run = run_of(from);
+        run.forget(0, (*from).carved as usize);
+    }
+    true
+}

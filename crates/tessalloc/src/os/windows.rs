@@ -1,0 +1,422 @@
+//! Windows: `VirtualAlloc` by slice, fibre-local storage for the end of a thread, `WaitOnAddress`.
+
+use core::ffi::c_void;
+use core::ptr::{null, null_mut};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+use windows_sys::Win32::Foundation::{
+    CloseHandle, ERROR_ENVVAR_NOT_FOUND, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_SUPPORTED, GetLastError, SetLastError,
+};
+use windows_sys::Win32::Storage::FileSystem::WriteFile;
+use windows_sys::Win32::System::Console::{GetStdHandle, STD_ERROR_HANDLE};
+use windows_sys::Win32::System::Diagnostics::Debug::RaiseFailFastException;
+use windows_sys::Win32::System::Environment::GetEnvironmentVariableW;
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
+use windows_sys::Win32::System::Memory::{
+    MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE, MEM_RESERVE, PAGE_READWRITE, VirtualAlloc, VirtualFree,
+};
+use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
+use windows_sys::Win32::System::SystemInformation::{
+    GetSystemInfo, GlobalMemoryStatusEx, MEMORYSTATUSEX, SYSTEM_INFO,
+};
+use windows_sys::Win32::System::Threading::{
+    CreateThread, FLS_OUT_OF_INDEXES, FlsAlloc, FlsSetValue, FlushProcessWriteBuffers, GetCurrentThreadId, INFINITE,
+    STACK_SIZE_PARAM_IS_A_RESERVATION, Sleep, WaitOnAddress, WakeByAddressAll, WakeByAddressSingle,
+};
+
+use super::{EnvValue, OsError};
+
+/// Whether [`commit`] changes protection and so is asked for in growing steps; here it is asked for by slice.
+pub(crate) const COMMITS_PREFIX: bool = false;
+
+/// Reservations start at multiples of this.
+const GRANULARITY_BYTES: usize = 64 << 10;
+
+/// Runs calls of the system and puts the thread's last error back; gives the call's own if it `failed`.
+fn keep_error<T>(call: &'static str, run: impl FnOnce() -> T, failed: impl FnOnce(&T) -> bool) -> Result<T, OsError> {
+    // SAFETY: reads and writes this thread's own word.
+    unsafe {
+        let before = GetLastError();
+        let result = run();
+        let code = GetLastError();
+        SetLastError(before);
+        if failed(&result) { Err(OsError { call, code: code as i32 }) } else { Ok(result) }
+    }
+}
+
+fn unsupported(call: &'static str) -> OsError {
+    OsError { call, code: ERROR_NOT_SUPPORTED as i32 }
+}
+
+static PAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of an OS page: a power of two, at least 4 KiB.
+#[inline]
+pub(crate) fn page_bytes() -> usize {
+    // ORDER: Relaxed: every thread computes the same number.
+    let known = PAGE_BYTES.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
+    let mut info = SYSTEM_INFO::default();
+    // SAFETY: writes the structure given.
+    unsafe { GetSystemInfo(&mut info) };
+    // ORDER: Relaxed: as above.
+    PAGE_BYTES.store(info.dwPageSize as usize, Ordering::Relaxed);
+    info.dwPageSize as usize
+}
+
+fn reserve_at(at: usize, bytes: usize) -> Result<*mut u8, OsError> {
+    let hint = core::ptr::without_provenance(at);
+    // SAFETY: a new reservation touches nothing that exists.
+    let call = || unsafe { VirtualAlloc(hint, bytes, MEM_RESERVE, PAGE_READWRITE) };
+    keep_error("VirtualAlloc", call, |start| start.is_null()).map(|start| start.cast())
+}
+
+/// Takes address space at `hint` (0: anywhere), elsewhere if that is taken.
+pub(crate) fn reserve(bytes: usize, align: usize, hint: usize) -> Result<*mut u8, OsError> {
+    const TRIES: u32 = 32;
+    let align = align.max(GRANULARITY_BYTES);
+    if hint != 0
+        && let Ok(start) = reserve_at(hint & !(align - 1), bytes)
+    {
+        return Ok(start);
+    }
+    let error = OsError { call: "VirtualAlloc", code: ERROR_NOT_ENOUGH_MEMORY as i32 };
+    let with_room = bytes.checked_add(align).ok_or(error)?;
+    let mut last = reserve_at(0, bytes);
+    for _ in 0..TRIES {
+        let start = last?;
+        if start.addr() & (align - 1) == 0 {
+            return Ok(start);
+        }
+        // A part of a reservation can't be given back: find room for the alignment, give it back, and take the aligned part.
+        // SAFETY: both were reserved just now and handed to nobody.
+        unsafe {
+            release(start, bytes);
+            let room = reserve_at(0, with_room)?;
+            release(room, with_room);
+            let aligned = room.addr().next_multiple_of(align);
+            last = reserve_at(aligned, bytes);
+        }
+        if last.is_err() {
+            // Another thread was faster.
+            last = reserve_at(0, bytes);
+        }
+    }
+    // SAFETY: reserved just now and handed to nobody.
+    unsafe { release(last?, bytes) };
+    Err(error)
+}
+
+/// Makes a range usable.
+///
+/// # Safety
+/// - The range lies in a reservation of ours, OS page aligned.
+pub(crate) unsafe fn commit(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    // SAFETY: the caller's duty; what is committed already keeps its contents.
+    let call = || unsafe { VirtualAlloc(at.cast(), bytes, MEM_COMMIT, PAGE_READWRITE) };
+    keep_error("VirtualAlloc", call, |start| start.is_null()).map(|_| ())
+}
+
+/// Gives a range's address space back.
+///
+/// # Safety
+/// - The range is a whole reservation of ours and nobody uses it any more.
+pub(crate) unsafe fn release(at: *mut u8, _bytes: usize) {
+    // SAFETY: the caller's duty.
+    let _ = keep_error("VirtualFree", || unsafe { VirtualFree(at.cast(), 0, MEM_RELEASE) }, |done| *done == 0);
+}
+
+/// Gives the memory of a range back; it reads zero at the next touch. `MEM_RESET` would not do: it may leave the contents.
+///
+/// # Safety
+/// - The range is committed, OS page aligned, and nobody else uses it.
+pub(crate) unsafe fn purge(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    /// Milliseconds, one a try. The memory was this process's a moment ago; only a machine that is out of it takes longer.
+    const TRIES: u32 = 1000;
+    // SAFETY: the caller's duty.
+    keep_error("VirtualFree", || unsafe { VirtualFree(at.cast(), bytes, MEM_DECOMMIT) }, |done| *done == 0)?;
+    for _ in 0..TRIES {
+        // SAFETY: the caller's duty.
+        if unsafe { commit(at, bytes) }.is_ok() {
+            return Ok(());
+        }
+        // SAFETY: has no effect on memory.
+        unsafe { Sleep(1) };
+    }
+    write_error(b"tessalloc: cannot commit a range of its own again: the system has no memory for it\n");
+    abort()
+}
+
+/// The same as [`purge`] here.
+///
+/// # Safety
+/// - As for [`purge`].
+pub(crate) unsafe fn renew(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    // SAFETY: the caller's duty.
+    unsafe { purge(at, bytes) }
+}
+
+/// No such advice here: pages are small unless asked for.
+///
+/// # Safety
+/// - The range is a mapping of ours.
+pub(crate) unsafe fn advise_small_pages(_at: *mut u8, _bytes: usize) {}
+
+/// Always refused: large pages need a privilege that programs don't have.
+///
+/// # Safety
+/// - The range is committed, aligned to 2 MiB, and nobody uses it.
+pub(crate) unsafe fn populate_huge(_at: *mut u8, _bytes: usize) -> Result<(), OsError> {
+    Err(unsupported("VirtualAlloc"))
+}
+
+/// Not asked here: only the making of huge pages would use it.
+///
+/// # Safety
+/// - The range is a mapping of ours of at most 512 OS pages.
+pub(crate) unsafe fn resident_count(_at: *mut u8, _bytes: usize) -> Option<usize> {
+    None
+}
+
+/// Always refused: pages don't move.
+///
+/// # Safety
+/// - Both ranges are committed, of equal length, disjoint; nobody uses `to`.
+pub(crate) unsafe fn move_pages(_from: *mut u8, _to: *mut u8, _bytes: usize) -> Result<(), OsError> {
+    Err(unsupported("MapViewOfFile"))
+}
+
+/// Memory has no names here.
+pub(crate) fn name(_at: *mut u8, _bytes: usize) {}
+
+/// There is no fork.
+///
+/// # Safety
+/// - The range is a mapping of ours.
+pub(crate) unsafe fn wipe_on_fork(_at: *mut u8, _bytes: usize) -> bool {
+    false
+}
+
+/// Bytes of memory in the machine; 0 if unknown.
+pub(crate) fn physical_bytes() -> u64 {
+    let mut status = MEMORYSTATUSEX { dwLength: size_of::<MEMORYSTATUSEX>() as u32, ..Default::default() };
+    // SAFETY: writes the structure given, whose length is set.
+    if unsafe { GlobalMemoryStatusEx(&mut status) } != 0 { status.ullTotalPhys } else { 0 }
+}
+
+/// There is no ceiling of address space below the processor's.
+pub(crate) fn address_limit() -> Option<u64> {
+    None
+}
+
+/// Memory is accounted as it is committed.
+pub(crate) fn commit_is_dear() -> bool {
+    true
+}
+
+/// A number that an attacker can't guess, where the system's library for it is loaded; it is not loaded here, since that may
+/// deadlock while another library is. Without it, a mix of clock, thread and the addresses that the system chose.
+pub(crate) fn random() -> u64 {
+    const LIBRARY: [u16; 21] = utf16("bcryptprimitives.dll");
+    let mut word = 0u64;
+    // SAFETY: looks only; the names end with a zero.
+    let found = unsafe {
+        let library = GetModuleHandleW(LIBRARY.as_ptr());
+        if library.is_null() { None } else { GetProcAddress(library, c"ProcessPrng".as_ptr().cast()) }
+    };
+    if let Some(function) = found {
+        // SAFETY: the signature that the system documents; writes `word` only, and always succeeds.
+        unsafe {
+            core::mem::transmute::<unsafe extern "system" fn() -> isize, unsafe extern "system" fn(*mut u8, usize) -> i32>(
+                function,
+            )((&raw mut word).cast(), size_of::<u64>());
+        }
+    }
+    if word != 0 {
+        return word;
+    }
+    let mut ticks = 0;
+    // SAFETY: writes `ticks` only.
+    let thread = unsafe {
+        QueryPerformanceCounter(&mut ticks);
+        GetCurrentThreadId()
+    };
+    let mut mixed = ticks as u64 ^ (u64::from(thread) << 40) ^ (&raw const word).addr() as u64 ^ (utf16::<1> as *const () as u64).rotate_left(20);
+    for _ in 0..3 {
+        mixed = (mixed ^ (mixed >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    mixed
+}
+
+/// ASCII text as the system wants it, ended by a zero; `N` is its length plus one.
+const fn utf16<const N: usize>(text: &str) -> [u16; N] {
+    let mut wide = [0; N];
+    let mut index = 0;
+    while index < text.len() {
+        wide[index] = text.as_bytes()[index] as u16;
+        index += 1;
+    }
+    wide
+}
+
+/// Writes to standard error, as far as it goes.
+pub(crate) fn write_error(text: &[u8]) {
+    let mut written = 0;
+    let call = || {
+        // SAFETY: reads `text`, writes `written`; a missing handle makes the call fail.
+        unsafe { WriteFile(GetStdHandle(STD_ERROR_HANDLE), text.as_ptr(), text.len() as u32, &mut written, null_mut()) }
+    };
+    let _ = keep_error("WriteFile", call, |done| *done == 0);
+}
+
+/// Ends the process at once, as for a failed assertion.
+pub(crate) fn abort() -> ! {
+    loop {
+        // SAFETY: never returns.
+        unsafe { RaiseFailFastException(null(), null(), 0) };
+    }
+}
+
+/// The barrier needs no preparation.
+pub(crate) fn barrier_register() -> bool {
+    true
+}
+
+/// After it, every other thread of the process has passed a full barrier since the call began.
+pub(crate) fn barrier_all_threads() -> bool {
+    // SAFETY: has no effect on memory beyond ordering.
+    unsafe { FlushProcessWriteBuffers() };
+    true
+}
+
+/// Sleeps while `word` holds `expected`, until woken or `timeout_ms` (0: without limit).
+pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout_ms: u64) {
+    let timeout = if timeout_ms == 0 { INFINITE } else { timeout_ms.min(u64::from(INFINITE - 1)) as u32 };
+    let call = || {
+        // SAFETY: both words are alive for the call.
+        unsafe { WaitOnAddress(word.as_ptr().cast(), (&raw const expected).cast(), size_of::<u32>(), timeout) }
+    };
+    let _ = keep_error("WaitOnAddress", call, |done| *done == 0);
+}
+
+/// Wakes at most `count` threads that wait on `word`; for more than one, all.
+pub(crate) fn wake(word: &AtomicU32, count: u32) {
+    // SAFETY: only the word's address is used.
+    unsafe {
+        match count {
+            0 => {}
+            1 => WakeByAddressSingle(word.as_ptr().cast()),
+            _ => WakeByAddressAll(word.as_ptr().cast()),
+        }
+    }
+}
+
+/// The index whose callback runs at thread exit; `FLS_OUT_OF_INDEXES` until made.
+static EXIT_INDEX: AtomicU32 = AtomicU32::new(FLS_OUT_OF_INDEXES);
+/// What the callback calls.
+static EXIT_HOOK: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+
+unsafe extern "system" fn run_exit_hook(value: *const c_void) {
+    // ORDER: Acquire pairs with the Release in `exit_hook_create`.
+    let hook = EXIT_HOOK.load(Ordering::Acquire);
+    // SAFETY: `exit_hook_create` stored a function of this type before it made the index.
+    unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void)>(hook)(value.cast_mut()) }
+}
+
+/// Makes the index. `hook` runs on each thread that armed it with the pointer it armed; in a program with fibres, when the fibre
+/// that armed it is deleted. Call once, single-threaded or under the initialisation lock.
+pub(crate) fn exit_hook_create(hook: unsafe extern "C" fn(*mut c_void)) -> bool {
+    // ORDER: Release pairs with the Acquire in `run_exit_hook`.
+    EXIT_HOOK.store(hook as *mut c_void, Ordering::Release);
+    // SAFETY: the callback has the signature that the system calls.
+    let index = unsafe { FlsAlloc(Some(run_exit_hook)) };
+    // ORDER: Release pairs with the Acquire in `exit_hook_arm`.
+    EXIT_INDEX.store(index, Ordering::Release);
+    index != FLS_OUT_OF_INDEXES
+}
+
+/// Asks for the hook to run with `value` when this thread ends. False if there is no index, or no memory for it.
+pub(crate) fn exit_hook_arm(value: *mut c_void) -> bool {
+    // ORDER: Acquire pairs with the Release in `exit_hook_create`.
+    let index = EXIT_INDEX.load(Ordering::Acquire);
+    // SAFETY: the index is never freed.
+    index != FLS_OUT_OF_INDEXES
+        && keep_error("FlsSetValue", || unsafe { FlsSetValue(index, value) }, |done| *done == 0).is_ok()
+}
+
+/// True: there is no fork that could go unnoticed.
+pub(crate) fn at_fork(
+    _prepare: unsafe extern "C" fn(),
+    _parent: unsafe extern "C" fn(),
+    _child: unsafe extern "C" fn(),
+) -> bool {
+    true
+}
+
+unsafe extern "system" fn run_thread(run: *mut c_void) -> u32 {
+    // SAFETY: `spawn` passes a function of this type.
+    unsafe { core::mem::transmute::<*mut c_void, extern "C" fn(*mut c_void) -> *mut c_void>(run)(null_mut()) };
+    0
+}
+
+/// Starts a thread with a small stack. It begins to run when no library is being loaded.
+pub(crate) fn spawn(run: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {
+    const STACK_BYTES: usize = 128 << 10;
+    let call = || {
+        // SAFETY: `run_thread` takes what is passed for what it is.
+        unsafe {
+            CreateThread(null(), STACK_BYTES, Some(run_thread), run as *mut c_void, STACK_SIZE_PARAM_IS_A_RESERVATION, null_mut())
+        }
+    };
+    match keep_error("CreateThread", call, |thread| thread.is_null()) {
+        Ok(thread) => {
+            // SAFETY: the handle is ours; the thread runs on without it.
+            unsafe { CloseHandle(thread) };
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// Copies the value of `name` into `into`; what is not ASCII becomes `?`. A value of more than 500 characters counts as empty.
+pub(crate) fn env(name: &str, into: &mut [u8]) -> EnvValue {
+    let mut wide_name = [0u16; 64];
+    let mut value = [0u16; 512];
+    if name.len() >= wide_name.len() {
+        return EnvValue::Unset;
+    }
+    for (wide, byte) in wide_name.iter_mut().zip(name.bytes()) {
+        *wide = u16::from(byte);
+    }
+    // SAFETY: the name ends with a zero; writes at most the length given. An empty value sets no error, so it is cleared first.
+    let (len, code) = unsafe {
+        let before = GetLastError();
+        SetLastError(0);
+        let len = GetEnvironmentVariableW(wide_name.as_ptr(), value.as_mut_ptr(), value.len() as u32) as usize;
+        let code = GetLastError();
+        SetLastError(before);
+        (len, code)
+    };
+    if len == 0 && code == ERROR_ENVVAR_NOT_FOUND {
+        return EnvValue::Unset;
+    }
+    let len = if len >= value.len() { 0 } else { len.min(into.len()) };
+    for (byte, wide) in into.iter_mut().zip(&value[..len]) {
+        *byte = if *wide < 128 { *wide as u8 } else { b'?' };
+    }
+    EnvValue::Set(len)
+}
+
+/// Microseconds of a clock that never goes back.
+pub(crate) fn now_us() -> u64 {
+    let (mut ticks, mut frequency) = (0, 0);
+    // SAFETY: write their arguments; both always succeed.
+    unsafe {
+        QueryPerformanceCounter(&mut ticks);
+        QueryPerformanceFrequency(&mut frequency);
+    }
+    let (ticks, frequency) = (ticks as u64, (frequency as u64).max(1));
+    ticks / frequency * 1_000_000 + ticks % frequency * 1_000_000 / frequency
+}

@@ -1,0 +1,278 @@
+//! Page descriptors: one for each slice of a region, in a table beside it.
+//!
+//! A page is a run of blocks of one size class; its descriptor is that of its first slice. Two lines of 64 bytes: the first is
+//! written by the owner alone, the second by remote threads.
+//!
+//! | field        | unit   | written by     | how     | always true                                                    |
+//! |--------------|--------|----------------|---------|----------------------------------------------------------------|
+//! | `owner`      | thread | holder         | Release | P1 the address of a live or exited thread's record, or 0 = nobody |
+//! | `start`      | –      | set once       | plain   | P2 the first byte of the page, on a slice                       |
+//! | `free`       | blocks | holder         | plain   | P3 a list of free carved blocks of this page, outside all holes |
+//! | `used`       | blocks | holder         | plain   | P4 carved blocks that are handed out: used by the program, on a stack, or on their way home |
+//! | `wake`       | blocks | holder         | plain   | P5 when `used` falls to it the page is looked at: 0 in a queue, 7/8 of `reserved` when full |
+//! | `carved`     | blocks | holder         | plain   | P6 used ≤ carved ≤ reserved: blocks made so far; the rest was never touched as blocks |
+//! | `reserved`   | blocks | set once       | plain   | P6 blocks that fit                                              |
+//! | `block_bytes`| bytes  | set once       | plain   | P7 that of `class`; 0 in a large run                            |
+//! | `class`      | –      | set once       | plain   | P7                                                              |
+//! | `kind`       | –      | region         | Relaxed | P8 [`Kind::Free`] exactly while the slices are free or warm     |
+//! | `flags`      | –      | holder         | plain   | P9 `IN_QUEUE` exactly while a theap's queue links it            |
+//! | `holes`      | OS pages | holder       | plain   | P10 a one: that OS page was purged, and every block that overlaps it is free and not in `free` |
+//! | `remote`     | –      | any            | see [`crate::remote`] | R1–R4                                            |
+//! | `previous`, `next` | – | holder        | plain   | P9 links of the queue                                           |
+//! | `claim_at`   | blocks | holder         | Relaxed | P11 how many remote blocks make an ownerless page worth claiming |
+//!
+//! A large run uses `carved` for the slices in use and `reserved` for the slices taken; `wake` counts how often it grew.
+//!
+//! "Holder" is the owner inside its gate, who claimed that gate, or who holds the page by its remote word (R4).
+
+use core::ptr::null_mut;
+
+use crate::block::Block;
+use crate::inbox::Linked;
+use crate::region::SLICE_BYTES;
+use crate::remote::{Links, List, RemoteWord, State};
+use crate::report::check;
+use crate::size_class::SizeClass;
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+
+/// What the slices of a descriptor are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// Nobody's.
+    Free = 0,
+    /// Blocks of one class.
+    Small = 1,
+    /// Blocks of mixed small classes: a theap's first ones.
+    Starter = 2,
+    /// One block.
+    Large = 3,
+    /// The part of a large run that lies in a further chunk.
+    Tail = 4,
+    /// A large run kept by a thread for its next request.
+    Warm = 5,
+}
+
+/// The page is in its theap's queue.
+pub(crate) const IN_QUEUE: u8 = 1;
+/// All blocks are handed out; the page is in no queue.
+pub(crate) const FULL: u8 = 2;
+/// The memory was never written since the system gave it: blocks yet to be carved read zero.
+pub(crate) const FRESH: u8 = 4;
+/// The owner exited while the page was on its way into its inbox.
+pub(crate) const ORPHAN: u8 = 8;
+/// The OS pages behind the carved blocks hold nothing.
+pub(crate) const REST_PURGED: u8 = 16;
+/// The run was moved by the page table and costs a mapping of its own.
+pub(crate) const MOVED: u8 = 32;
+
+/// A page's entry in the table beside its region.
+#[repr(C, align(128))]
+pub(crate) struct Page {
+    pub(crate) owner: AtomicUsize,
+    pub(crate) start: *mut u8,
+    pub(crate) free: *mut Block,
+    pub(crate) used: u32,
+    pub(crate) wake: u32,
+    pub(crate) carved: u32,
+    pub(crate) reserved: u32,
+    pub(crate) block_bytes: u32,
+    pub(crate) class: u8,
+    pub(crate) kind: AtomicU8,
+    pub(crate) flags: u8,
+    _pad: u8,
+    pub(crate) holes: [u64; 2],
+
+    pub(crate) remote: RemoteWord,
+    inbox_link: AtomicPtr<Page>,
+    pub(crate) waiting_link: AtomicU32,
+    pub(crate) number: u32,
+    pub(crate) claim_at: AtomicU32,
+    _reserved: u32,
+    pub(crate) next: *mut Page,
+    pub(crate) previous: *mut Page,
+}
+
+const _: () = assert!(size_of::<Page>() == 128);
+const _: () = assert!(core::mem::offset_of!(Page, remote) == 64);
+
+impl Linked for Page {
+    fn link(&self) -> &AtomicPtr<Page> {
+        &self.inbox_link
+    }
+}
+
+/// Writes links of blocks that lie in a page, by their distance from its start.
+pub(crate) struct PageLinks(pub(crate) *mut u8);
+
+impl Links for PageLinks {
+    fn link(&self, from: u16, to: u16) {
+        // SAFETY: R1: both blocks were freed by the caller and lie in the page that starts here; nobody else touches them.
+        unsafe { Block::set_next(self.block(from), self.block(to)) };
+    }
+}
+
+impl PageLinks {
+    /// The block at a distance in units of 8 bytes.
+    pub(crate) fn block(&self, at: u16) -> *mut Block {
+        self.0.wrapping_add(usize::from(at) << 3).cast()
+    }
+
+    /// A block's distance in units of 8 bytes.
+    pub(crate) fn distance(&self, block: *mut Block) -> u16 {
+        ((block.addr() - self.0.addr()) >> 3) as u16
+    }
+}
+
+/// Slices of a page for blocks of a class.
+pub(crate) const fn slice_count_of(class: SizeClass) -> u32 {
+    if class.block_bytes() <= crate::size_class::ONE_SLICE_BYTES_MAX { 1 } else { 8 }
+}
+
+impl Page {
+    /// Sets the fields up for a page of small blocks. The caller has taken the slices; `kind` is written last, by the region.
+    pub(crate) fn begin_small(&mut self, start: *mut u8, class: SizeClass, owner: usize, fresh: bool) {
+        let bytes = slice_count_of(class) as usize * SLICE_BYTES;
+        self.begin(start, class, owner, (bytes / class.block_bytes()) as u32);
+        self.flags = if fresh { FRESH | REST_PURGED } else { 0 };
+    }
+
+    /// Sets the fields up for any page; `reserved` counts its blocks or slices.
+    pub(crate) fn begin(&mut self, start: *mut u8, class: SizeClass, owner: usize, reserved: u32) {
+        self.start = start;
+        self.free = null_mut();
+        self.used = 0;
+        self.wake = 0;
+        self.carved = 0;
+        self.reserved = reserved;
+        self.block_bytes = class.block_bytes() as u32;
+        self.class = class.index() as u8;
+        self.flags = 0;
+        self.holes = [0; 2];
+        self.next = null_mut();
+        self.previous = null_mut();
+        self.remote.reset(State::Owned);
+        // ORDER: Relaxed: others learn of the page by its blocks.
+        self.owner.store(owner, Ordering::Relaxed);
+    }
+
+    pub(crate) fn class(&self) -> SizeClass {
+        SizeClass::from_index(usize::from(self.class))
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        // ORDER: Relaxed: who holds a block of the page knows its kind since the block was handed out.
+        match self.kind.load(Ordering::Relaxed) {
+            1 => Kind::Small,
+            2 => Kind::Starter,
+            3 => Kind::Large,
+            4 => Kind::Tail,
+            5 => Kind::Warm,
+            _ => Kind::Free,
+        }
+    }
+
+    pub(crate) fn set_kind(&self, kind: Kind) {
+        // ORDER: Relaxed: as in `kind`.
+        self.kind.store(kind as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Whether a block can be had without looking for remote frees.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.free.is_null() || self.carved < self.reserved || self.holes != [0; 2]
+    }
+
+    /// Marks a page without room; it is looked at again when an eighth of it has come home (one block of few).
+    pub(crate) fn mark_full(&mut self) {
+        self.flags |= FULL;
+        self.wake = self.reserved - if self.reserved <= 16 { 1 } else { self.reserved / 8 };
+    }
+
+    /// Puts one block home. True if the page wants to be looked at (P5).
+    ///
+    /// # Safety
+    /// - The caller holds the page, and the block is one of its handed-out blocks.
+    #[inline]
+    pub(crate) unsafe fn put(&mut self, block: *mut Block) -> bool {
+        check!(self.used > 0, "more blocks came home than were handed out");
+        // SAFETY: the caller's duty; P3 is kept since the block overlaps no hole: it was handed out (P10).
+        unsafe { Block::set_next(block, self.free) };
+        self.free = block;
+        self.used -= 1;
+        self.used == self.wake
+    }
+
+    /// Puts a remote list home. True if the page wants to be looked at (P5).
+    ///
+    /// # Safety
+    /// - The caller holds the page, and the list was taken from its remote word.
+    pub(crate) unsafe fn put_list(&mut self, list: List) -> bool {
+        if list.count == 0 {
+            return false;
+        }
+        let links = PageLinks(self.start);
+        check!(self.used >= u32::from(list.count), "more blocks came home than were handed out");
+        // SAFETY: R1: the list's blocks are the holder's now.
+        unsafe { Block::set_next(links.block(list.tail), self.free) };
+        self.free = links.block(list.head);
+        let before = self.used;
+        self.used -= u32::from(list.count);
+        before > self.wake && self.used <= self.wake
+    }
+
+    /// Takes up to `want` blocks that were free before, as a list that ends in null; (null, 0) if there are none.
+    ///
+    /// # Safety
+    /// - The caller holds the page.
+    pub(crate) unsafe fn take_free(&mut self, want: u32) -> (*mut Block, u32) {
+        let first = self.free;
+        if first.is_null() {
+            return (first, 0);
+        }
+        let mut last = first;
+        let mut count = 1;
+        // SAFETY: P3: every link leads to a free block of this page or is null. Bound: `want`.
+        unsafe {
+            while count < want {
+                let next = Block::next(last);
+                if next.is_null() {
+                    break;
+                }
+                last = next;
+                count += 1;
+            }
+            self.free = Block::next(last);
+            Block::set_next(last, null_mut());
+        }
+        self.used += count;
+        (first, count)
+    }
+
+    /// Makes up to `want` (≥ 1) new blocks, lowest address first, as a list that ends in null. The page has some left.
+    ///
+    /// # Safety
+    /// - The caller holds the page, and `carved < reserved`.
+    pub(crate) unsafe fn carve(&mut self, want: u32) -> (*mut Block, u32) {
+        /// New blocks take at most this much untouched memory at a step.
+        const STEP_BYTES: u32 = 4096;
+        let count = want.min(self.reserved - self.carved).min((STEP_BYTES / self.block_bytes).max(1));
+        let bytes = self.block_bytes as usize;
+        let first = self.start.wrapping_add(self.carved as usize * bytes);
+        // SAFETY: P6: the blocks lie in the page and were never handed out.
+        unsafe {
+            for i in 0..count as usize - 1 {
+                let block = first.add(i * bytes);
+                Block::set_next(block.cast(), block.add(bytes).cast());
+            }
+            Block::set_next(first.add((count as usize - 1) * bytes).cast(), null_mut());
+        }
+        self.carved += count;
+        self.used += count;
+        self.flags &= !REST_PURGED;
+        (first.cast(), count)
+    }
+}

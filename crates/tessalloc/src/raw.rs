@@ -1,0 +1,240 @@
+//! The allocator on raw pointers, as C sees it: null is out of memory, no call writes `errno`.
+//!
+//! Cost: a small block is allocated and freed on the thread's stack of its class: no atomic, no call, no page touched.
+
+use core::ptr::null_mut;
+
+use crate::block::Block;
+use crate::large;
+use crate::page::{Kind, Page};
+use crate::region;
+use crate::size_class::{BLOCK_BYTES, SMALL_BYTES_MAX, SizeClass, TABLE_BYTES_MAX};
+use crate::scavenger;
+use crate::sync::{Ordering, tls};
+use crate::theap::{Stack, Stacks};
+use crate::thread;
+
+/// The largest size that is served; beyond it, null.
+pub const BYTES_MAX: usize = isize::MAX as usize;
+/// What C expects of every block.
+pub const C_ALIGN: usize = 16;
+
+#[inline(always)]
+fn stack_of(stacks: *mut Stacks, class: usize) -> *mut Stack {
+    // SAFETY: classes are below the table's length: they come from `SizeClass` or a kind byte (S4).
+    unsafe { (&raw mut (*stacks).by_class).cast::<Stack>().add(class) }
+}
+
+/// A block from this thread's stack, or null.
+#[inline(always)]
+fn pop(stacks: *mut Stacks, class: SizeClass) -> *mut u8 {
+    let stack = stack_of(stacks, class.index());
+    // SAFETY: T1: the stack is this thread's. The read-only stacks have no block and are not written.
+    unsafe {
+        let block = (*stack).top;
+        if !block.is_null() {
+            (*stack).top = Block::next(block);
+            (*stack).room += 1;
+        }
+        block.cast()
+    }
+}
+
+/// A block of at least `size` bytes, aligned to 16; null if memory is out or `size` is above [`BYTES_MAX`]. Size 0 gives a block
+/// of its own.
+#[inline(always)]
+pub fn malloc(size: usize) -> *mut u8 {
+    let stacks = tls::get();
+    if size <= TABLE_BYTES_MAX {
+        let block = pop(stacks, SizeClass::of_bytes(size));
+        if !block.is_null() {
+            return block;
+        }
+    }
+    alloc_slow(stacks, size, C_ALIGN, false)
+}
+
+/// As [`malloc`], at any power of two.
+#[inline(always)]
+pub fn aligned(size: usize, align: usize) -> *mut u8 {
+    let stacks = tls::get();
+    if size <= SMALL_BYTES_MAX
+        && align <= C_ALIGN
+        && let Some(class) = SizeClass::of_layout(size, align)
+    {
+        let block = pop(stacks, class);
+        if !block.is_null() {
+            return block;
+        }
+    }
+    alloc_slow(stacks, size, align, false)
+}
+
+/// As [`aligned`]; the block reads zero.
+#[inline]
+pub fn zeroed_aligned(size: usize, align: usize) -> *mut u8 {
+    let stacks = tls::get();
+    if size <= TABLE_BYTES_MAX
+        && align <= C_ALIGN
+        && let Some(class) = SizeClass::of_layout(size, align)
+    {
+        let block = pop(stacks, class);
+        if !block.is_null() {
+            // SAFETY: the block is ours and holds `size` bytes.
+            unsafe { block.write_bytes(0, size) };
+            return block;
+        }
+    }
+    alloc_slow(stacks, size, align, true)
+}
+
+/// `count` × `size` bytes that read zero; null on overflow.
+#[inline]
+pub fn calloc(count: usize, size: usize) -> *mut u8 {
+    match count.checked_mul(size) {
+        Some(bytes) => zeroed_aligned(bytes, C_ALIGN),
+        None => null_mut(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn alloc_slow(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *mut u8 {
+    let block = alloc_once(stacks, size, align, zeroed);
+    if !block.is_null() || size > BYTES_MAX || !align.is_power_of_two() {
+        return block;
+    }
+    // Memory is out: what is held but not used goes back, and it is tried once more.
+    if scavenger::purge_all() == 0 {
+        return null_mut();
+    }
+    alloc_once(tls::get(), size, align, zeroed)
+}
+
+fn alloc_once(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *mut u8 {
+    if size > BYTES_MAX || !align.is_power_of_two() {
+        return null_mut();
+    }
+    match SizeClass::of_layout(size, align) {
+        None => large::alloc(stacks, size, align, zeroed),
+        Some(class) => match thread::current(stacks) {
+            // SAFETY: the calling thread's record.
+            Some(thread) => unsafe { (*thread).alloc(class, zeroed) },
+            // SAFETY: the lock excludes all others.
+            None => thread::with_shared(|shared| unsafe { shared.alloc(class, zeroed) }),
+        },
+    }
+}
+
+/// Frees a block. Null is nothing. What can be told to be no block of ours is reported and ends the process.
+///
+/// # Safety
+/// - `block` is null, or a block of this allocator that nobody uses any more.
+#[inline(always)]
+pub unsafe fn free(block: *mut u8) {
+    let stacks = tls::get();
+    let region = region::first();
+    if let Some(slice) = region.slice_of(block.addr()) {
+        // ORDER: Relaxed: the caller holds a block of the slice (S4).
+        let class = region.kind_byte(slice).load(Ordering::Relaxed);
+        let stack = stack_of(stacks, usize::from(class));
+        // SAFETY: T1, T2: the stack is this thread's. The read-only stacks, and class 0's, have no room and are not written.
+        unsafe {
+            if (*stack).room > 0 {
+                let block = block.cast::<Block>();
+                Block::set_next(block, (*stack).top);
+                (*stack).top = block;
+                (*stack).room -= 1;
+                return;
+            }
+        }
+    }
+    // SAFETY: the caller's duty.
+    unsafe { thread::free_slow(stacks, block) }
+}
+
+/// Makes a block hold `size` bytes, in place if it can; null if memory is out, and the block stays as it is. Null gives a new one.
+///
+/// # Safety
+/// - `block` is null, or a block of this allocator; when another block is returned, the old one is freed.
+#[inline]
+pub unsafe fn realloc(block: *mut u8, size: usize) -> *mut u8 {
+    // SAFETY: the caller's duty.
+    unsafe { realloc_aligned(block, size, C_ALIGN) }
+}
+
+/// As [`realloc`]; the block is, or stays, aligned to `align`, a power of two.
+///
+/// # Safety
+/// - As for [`realloc`].
+pub unsafe fn realloc_aligned(block: *mut u8, size: usize, align: usize) -> *mut u8 {
+    if block.is_null() {
+        return aligned(size, align);
+    }
+    if size > BYTES_MAX {
+        return null_mut();
+    }
+    // SAFETY: the caller's duty, for all of this function.
+    unsafe {
+        let usable = thread::usable_bytes(block, "realloc");
+        let is_aligned = block.addr() & (align - 1) == 0;
+        // In place if it fits and at most half would be wasted.
+        if is_aligned && size <= usable && (size >= usable / 2 || usable <= 64) {
+            return block;
+        }
+        if is_aligned
+            && size > SMALL_BYTES_MAX
+            && let Some(page) = large_page(block)
+        {
+            let stacks = tls::get();
+            if large::resize_in_place(stacks, page, size) {
+                return block;
+            }
+            return large::move_to_larger(stacks, page, size, align);
+        }
+        let new = aligned(size, align);
+        if !new.is_null() {
+            new.copy_from_nonoverlapping(block, usable.min(size));
+            free(block);
+        }
+        new
+    }
+}
+
+/// The descriptor of a large block; `None` for a small one.
+unsafe fn large_page(block: *mut u8) -> Option<*mut Page> {
+    let (region, slice) = region::find(block.addr())?;
+    // ORDER: Relaxed: the caller holds the block.
+    if region.kind_byte(slice).load(Ordering::Relaxed) != 0 {
+        return None;
+    }
+    let page = region.page(region.start_of(slice)?);
+    // SAFETY: the run stands while the caller holds its block.
+    if unsafe { (*page).kind() } == Kind::Large { Some(page) } else { None }
+}
+
+/// Usable bytes of a block, never below what was asked for; 0 for null.
+///
+/// # Safety
+/// - `block` is null, or a block of this allocator in use.
+pub unsafe fn usable_size(block: *const u8) -> usize {
+    // SAFETY: the caller's duty.
+    unsafe { thread::usable_bytes(block, "tell the usable size") }
+}
+
+/// Usable bytes of a block that would be allocated for `size`; `size` itself beyond what can be served.
+pub fn good_size(size: usize) -> usize {
+    if size <= SMALL_BYTES_MAX {
+        BLOCK_BYTES[SizeClass::of_bytes(size).index()] as usize
+    } else {
+        size.checked_next_multiple_of(region::SLICE_BYTES).unwrap_or(size)
+    }
+}
+
+/// Whether an address lies in a block, or a page for blocks, of this allocator.
+pub fn is_ours(address: *const u8) -> bool {
+    match region::find(address.addr()) {
+        Some((region, slice)) => region.start_of(slice).is_some(),
+        None => false,
+    }
+}

@@ -1,0 +1,90 @@
+//! Messages without allocation, and the one place where misuse and corruption end the process.
+
+use crate::os;
+
+/// A line being put together on the stack; what doesn't fit is cut.
+pub(crate) struct Line {
+    text: [u8; 240],
+    len: usize,
+}
+
+impl Line {
+    pub(crate) const fn new() -> Self {
+        Self { text: [0; 240], len: 0 }
+    }
+
+    pub(crate) fn text(mut self, text: &str) -> Self {
+        let room = self.text.len() - self.len;
+        let part = &text.as_bytes()[..text.len().min(room)];
+        self.text[self.len..self.len + part.len()].copy_from_slice(part);
+        self.len += part.len();
+        self
+    }
+
+    pub(crate) fn number(self, value: u64) -> Self {
+        self.digits(value, 10)
+    }
+
+    pub(crate) fn address(self, value: usize) -> Self {
+        self.text("0x").digits(value as u64, 16)
+    }
+
+    fn digits(self, mut value: u64, base: u64) -> Self {
+        let mut digits = [0u8; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b"0123456789abcdef"[(value % base) as usize];
+            value /= base;
+            if value == 0 {
+                break;
+            }
+        }
+        match core::str::from_utf8(&digits[at..]) {
+            Ok(text) => self.text(text),
+            Err(_) => self,
+        }
+    }
+
+    /// Writes the line to standard error, after the project's name.
+    pub(crate) fn write(mut self) {
+        if self.len == self.text.len() {
+            self.len -= 1;
+        }
+        self.text[self.len] = b'\n';
+        os::write_error(b"tessalloc: ");
+        os::write_error(&self.text[..=self.len]);
+    }
+}
+
+/// `free` and its kind got an address that is no block of ours.
+#[cold]
+#[inline(never)]
+pub(crate) fn foreign_pointer(action: &str, address: usize) -> ! {
+    Line::new()
+        .text("cannot ")
+        .text(action)
+        .text(": expected a block of this allocator, received ")
+        .address(address)
+        .text(" (another allocator's block, or freed twice)")
+        .write();
+    os::abort()
+}
+
+/// The allocator's own tables contradict one another: something wrote where it should not.
+#[cold]
+#[inline(never)]
+pub(crate) fn corrupted(what: &str, address: usize) -> ! {
+    Line::new().text("corrupted memory: ").text(what).text(" at ").address(address).write();
+    os::abort()
+}
+
+/// One fact that must hold; a failure is reported and ends the process. Checked in debug builds and under `tessalloc_check`.
+macro_rules! check {
+    ($fact:expr, $what:expr) => {
+        if cfg!(any(debug_assertions, tessalloc_check)) && !$fact {
+            $crate::report::corrupted($what, 0);
+        }
+    };
+}
+pub(crate) use check;

@@ -1,0 +1,327 @@
+//! Giving memory back: on a curve while threads allocate, soon once they don't, and by a background thread when nobody calls.
+//!
+//! ```text
+//! free memory   kept on the curve: of what came free now, all; of what came free 10 s ago, nothing
+//! a quiet second: threads' pages are trimmed (empty ones back, holes in the others), then free slices go back
+//! ```
+//!
+//! V1 One thread at a time runs [`step`] or [`purge_all`] (`PASS`).
+//! V2 The background thread sleeps without wake-ups unless somebody reported free memory since its last pass.
+
+use core::ffi::c_void;
+use core::ptr::null_mut;
+
+use crate::heap::{self, DEFAULT};
+use crate::holes;
+use crate::options::Opt;
+use crate::os;
+use crate::region::{self, SLICE_BYTES};
+use crate::report::Line;
+use crate::stats::{self, Counter};
+use crate::sync::{AtomicU32, AtomicU64, Lock, Ordering, wait, wake};
+use crate::thread;
+
+/// How often the curve and the threads are looked at.
+const TICK_MS: u64 = 250;
+/// Ticks without slow paths after which a thread counts as quiet.
+const QUIET_TICKS: u32 = 4;
+/// Slow paths in a tick that still count as quiet: timers that tick over, not work.
+const QUIET_SLOW_MAX: u32 = 16;
+/// Points of the curve.
+const CURVE_TICKS_MAX: usize = 64;
+/// Free memory that is worth a background thread, in a process of one thread and of several.
+const START_BYTES_SINGLE: u64 = 32 << 20;
+const START_BYTES_MULTI: u64 = 4 << 20;
+/// Free memory below which a quiet process is left alone.
+const KEEP_BYTES: u64 = 1 << 20;
+
+const NONE: u32 = 0;
+const AWAKE: u32 = 1;
+const ASLEEP: u32 = 2;
+const REFUSED: u32 = 3;
+/// What the background thread does.
+static STATE: AtomicU32 = AtomicU32::new(NONE);
+/// Never changes: only waited on with a timeout.
+static CLOCK: AtomicU32 = AtomicU32::new(0);
+static PASS: Lock = Lock::new();
+static LAST_STEP_MS: AtomicU64 = AtomicU64::new(0);
+static CURVE: CurveCell = CurveCell(core::cell::UnsafeCell::new(Curve { came_free: [0; CURVE_TICKS_MAX], at_last_step: 0 }));
+
+struct CurveCell(core::cell::UnsafeCell<Curve>);
+// SAFETY: touched under `PASS` only.
+unsafe impl Sync for CurveCell {}
+
+/// Slices that came free in each of the last ticks, newest first.
+struct Curve {
+    came_free: [u64; CURVE_TICKS_MAX],
+    at_last_step: u64,
+}
+
+impl Curve {
+    /// Goes on by a tick and says how many free slices may be kept.
+    fn step(&mut self, free_slices: u64, ticks: usize) -> u64 {
+        let ticks = ticks.min(CURVE_TICKS_MAX);
+        if ticks == 0 {
+            return 0;
+        }
+        self.came_free.copy_within(0..CURVE_TICKS_MAX - 1, 1);
+        self.came_free[0] = free_slices.saturating_sub(self.at_last_step);
+        let n = ticks as u64;
+        (0..n).map(|age| self.came_free[age as usize] * weight(n - age, n) / 1024).sum()
+    }
+}
+
+/// A smooth step from 0 at 0 to 1,024 at `n`: 3x² − 2x³, rounded down.
+fn weight(x: u64, n: u64) -> u64 {
+    1024 * x * x * (3 * n - 2 * x) / (n * n * n)
+}
+
+/// Called outside all gates and locks when a thread reports its figures. `freed`: whether it freed more than it allocated.
+#[cold]
+pub(crate) fn look(freed: bool) {
+    let reclaimable = stats::reclaimable_bytes();
+    let start = if thread::is_multi_threaded() { START_BYTES_MULTI } else { START_BYTES_SINGLE };
+    // ORDER: Acquire: pairs with the stores of the background thread; a stale state only delays.
+    match STATE.load(Ordering::Acquire) {
+        // A free may come from inside the C library, where a new thread is not welcome: an allocation starts it early.
+        NONE if Opt::Scavenger.is_on() && reclaimable > if freed { start } else { start / 2 } => spawn(),
+        // ORDER: AcqRel: one of those who see it asleep wakes it.
+        ASLEEP if freed && reclaimable > KEEP_BYTES => {
+            if STATE.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                wake(&STATE, 1);
+            }
+        }
+        NONE | REFUSED if freed => step_by_timer(),
+        _ => {}
+    }
+}
+
+/// Where there is no background thread, whoever frees much looks at the clock.
+fn step_by_timer() {
+    let now = os::now_us() / 1000;
+    // ORDER: Relaxed: two threads that both step find `PASS` taken.
+    if now.wrapping_sub(LAST_STEP_MS.load(Ordering::Relaxed)) >= TICK_MS {
+        LAST_STEP_MS.store(now, Ordering::Relaxed);
+        if let Some(_guard) = PASS.try_lock() {
+            step(false);
+        }
+    }
+}
+
+fn spawn() {
+    // ORDER: AcqRel: one thread starts it.
+    if STATE.compare_exchange(NONE, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok() && !os::spawn(run) {
+        // ORDER: Release: as above. Nobody else writes in this state.
+        STATE.store(REFUSED, Ordering::Release);
+        if Opt::Verbose.is_on() {
+            Line::new().text("no background thread: the system refused it").write();
+        }
+    }
+}
+
+/// The background thread. It allocates nothing and has no record.
+extern "C" fn run(_: *mut c_void) -> *mut c_void {
+    if Opt::Verbose.is_on() {
+        Line::new().text("background thread started").write();
+    }
+    loop {
+        wait(&CLOCK, 0, TICK_MS);
+        let rest = {
+            let _guard = PASS.lock();
+            step(true)
+        };
+        if rest {
+            // ORDER: AcqRel: from here on a report wakes it (V2).
+            STATE.store(ASLEEP, Ordering::Release);
+            // Bound: sleeps until a report.
+            while STATE.load(Ordering::Acquire) == ASLEEP {
+                wait(&STATE, ASLEEP, 0);
+            }
+        }
+    }
+}
+
+/// One tick: the curve, and quiet threads. The caller holds `PASS`. True if there is nothing to do before the next report.
+fn step(in_background: bool) -> bool {
+    // ORDER: Relaxed: under `PASS`; readers want a recent value.
+    region::TICK.fetch_add(1, Ordering::Relaxed);
+    let quiet = if in_background { look_at_threads() } else { Quiet::default() };
+    let free = stats::value(Counter::DirtyFreeSlices);
+    // SAFETY: under `PASS`.
+    let curve = unsafe { &mut *CURVE.0.get() };
+    let mut keep = curve.step(free, (Opt::PurgeDelayMs.value() / TICK_MS) as usize);
+    if quiet.all {
+        visit_waiting();
+        keep = keep.min(KEEP_BYTES / SLICE_BYTES as u64);
+    }
+    let free = stats::value(Counter::DirtyFreeSlices);
+    if free > keep {
+        purge_free(free - keep);
+    }
+    curve.at_last_step = stats::value(Counter::DirtyFreeSlices);
+    (quiet.all && quiet.trimmed_all) || stats::reclaimable_bytes() < KEEP_BYTES
+}
+
+#[derive(Default)]
+struct Quiet {
+    all: bool,
+    trimmed_all: bool,
+}
+
+/// Finds the threads that took no slow path for a while, and gives back what they hold.
+fn look_at_threads() -> Quiet {
+    let mut quiet = Quiet { all: true, trimmed_all: true };
+    for thread in thread::all() {
+        // SAFETY: L2; `seen_phase` and `quiet_ticks` are touched under `PASS` only, the rest inside the gate.
+        unsafe {
+            if !(*thread).is_live() {
+                continue;
+            }
+            let phase = (*thread).gate.phase();
+            let slow = phase.wrapping_sub((*thread).seen_phase) / 2;
+            (*thread).seen_phase = phase;
+            if slow > QUIET_SLOW_MAX {
+                (*thread).quiet_ticks = 0;
+            } else {
+                (*thread).quiet_ticks = (*thread).quiet_ticks.saturating_add(1);
+            }
+            if (*thread).quiet_ticks < QUIET_TICKS {
+                quiet.all = false;
+                continue;
+            }
+            // Once when it has become quiet, and again when it has moved a little since.
+            if (*thread).quiet_ticks == QUIET_TICKS || slow > 0 {
+                quiet.trimmed_all &= trim(thread);
+            }
+        }
+    }
+    quiet
+}
+
+/// Claims a thread's gate and trims its pages; false if the owner is busy.
+unsafe fn trim(thread: *mut thread::Thread) -> bool {
+    // SAFETY: L2; the claim lets this thread in.
+    unsafe {
+        if !(*thread).gate.try_claim() {
+            return false;
+        }
+        if (*thread).is_live() {
+            (*thread).trim();
+        }
+        (*thread).gate.unclaim();
+    }
+    true
+}
+
+/// Pages that wait for an owner: empty ones go back, of the others what holds nothing.
+fn visit_waiting() {
+    DEFAULT.visit_waiting(|page| {
+        // SAFETY: R4: held by this thread since it was popped.
+        unsafe {
+            let list = (*page).remote.take(crate::remote::State::Held);
+            stats::sub(Counter::AllocatedBytes, heap::block_bytes_of(page, list.count));
+            (*page).put_list(list);
+            if (*page).used == 0 {
+                heap::release(page);
+                return false;
+            }
+            holes::purge(page);
+        }
+        true
+    });
+}
+
+/// Gives back up to `slices` free slices: from the top down, first where nothing came free lately.
+fn purge_free(slices: u64) {
+    let mut left = slices;
+    for rest_ticks in [QUIET_TICKS, 0] {
+        for region in region::all().iter().rev() {
+            for chunk in (0..region.frontier()).rev() {
+                if left == 0 {
+                    return;
+                }
+                if region.rest_ticks(chunk) >= rest_ticks {
+                    left = left.saturating_sub(region.purge_chunk(chunk, left));
+                }
+            }
+        }
+    }
+}
+
+/// Gives everything unused of every thread back, now. Threads that are inside the allocator keep theirs. Returns bytes.
+pub(crate) fn purge_all() -> usize {
+    /// How often a busy thread is asked again, a millisecond apart.
+    const TRIES: u32 = 4;
+    let _guard = PASS.lock();
+    let before = stats::value(Counter::PurgedBytes);
+    let own = thread::current_if_started().unwrap_or(null_mut());
+    for thread in thread::all() {
+        // SAFETY: L2; a live record is entered by its gate: the caller's own by right, another's by claim.
+        unsafe {
+            if thread == own {
+                (*thread).gate.enter();
+                (*thread).flush_stacks();
+                (*thread).trim();
+                (*thread).gate.leave();
+            } else if (*thread).is_live() {
+                for _ in 0..TRIES {
+                    if trim(thread) {
+                        break;
+                    }
+                    wait(&CLOCK, 0, 1);
+                }
+            }
+        }
+    }
+    thread::with_shared(|shared| {
+        shared.gate.enter();
+        // SAFETY: the lock excludes all others from the shared record.
+        unsafe {
+            shared.flush_stacks();
+            shared.trim();
+        }
+        shared.gate.leave();
+    });
+    visit_waiting();
+    purge_free(u64::MAX);
+    (stats::value(Counter::PurgedBytes) - before) as usize
+}
+
+/// The lock of this file, for a fork.
+pub(crate) fn lock() -> &'static Lock {
+    &PASS
+}
+
+/// In a forked child: the background thread is gone; the next report starts one.
+pub(crate) fn reset_in_child() {
+    // ORDER: Relaxed: the child has one thread.
+    if STATE.load(Ordering::Relaxed) != REFUSED {
+        STATE.store(NONE, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curve_keeps_what_is_new_and_lets_go_what_is_old() {
+        let mut curve = Curve { came_free: [0; CURVE_TICKS_MAX], at_last_step: 0 };
+        let mut kept = [0; 44];
+        for (tick, keep) in kept.iter_mut().enumerate() {
+            let free = if tick == 0 { 1000 } else { curve.at_last_step };
+            *keep = curve.step(free, 40);
+            curve.at_last_step = free.min(*keep);
+        }
+        assert_eq!(kept[0], 1000);
+        assert!(kept.windows(2).all(|pair| pair[1] <= pair[0]), "never more than before: {kept:?}");
+        assert!((400..=600).contains(&kept[20]), "half is kept at half time: {}", kept[20]);
+        assert_eq!(kept[40], 0);
+    }
+
+    #[test]
+    fn curve_without_delay_keeps_nothing() {
+        let mut curve = Curve { came_free: [0; CURVE_TICKS_MAX], at_last_step: 0 };
+        assert_eq!(curve.step(1000, 0), 0);
+    }
+}

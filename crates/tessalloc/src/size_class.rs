@@ -1,0 +1,166 @@
+//! Size classes: pure arithmetic.
+//!
+//! | class | block bytes | step |
+//! |-------|-------------|------|
+//! | 0 | – | *special*: not a plain page of the default heap |
+//! | 1 | 8 | for alignments up to 8 only |
+//! | 2..=9 | 16, 32, … 128 | 16 |
+//! | 10..=17 | 144, … 256 | 16 |
+//! | 18..=25 | 288, … 512 | 32 |
+//! | … | eight to a doubling, at most 12.5 % lost | |
+//! | 74..=81 | 36 KiB, … 64 KiB | 4 KiB |
+#![forbid(unsafe_code)]
+
+/// Index of a block size; 0 is *special*.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SizeClass(u8);
+
+/// Classes and the special value 0.
+pub(crate) const CLASS_COUNT: usize = 82;
+/// The largest block that shares a page with others.
+pub(crate) const SMALL_BYTES_MAX: usize = 64 << 10;
+/// The largest size that [`TABLE`] answers.
+pub(crate) const TABLE_BYTES_MAX: usize = 8 << 10;
+/// Blocks up to this size live in pages of one slice.
+pub(crate) const ONE_SLICE_BYTES_MAX: usize = 8 << 10;
+
+/// Block bytes by class.
+pub(crate) static BLOCK_BYTES: [u32; CLASS_COUNT] = block_bytes_by_class();
+const CLASS_BYTES: [u32; CLASS_COUNT] = block_bytes_by_class();
+/// Class by size in units of 16 bytes, rounded up.
+static TABLE: [u8; TABLE_BYTES_MAX / 16 + 1] = class_by_sixteenth();
+
+const fn block_bytes_by_class() -> [u32; CLASS_COUNT] {
+    let mut bytes = [0; CLASS_COUNT];
+    bytes[1] = 8;
+    let mut class = 2;
+    while class < CLASS_COUNT {
+        bytes[class] = if class < 10 {
+            (class as u32 - 1) * 16
+        } else {
+            let doubling = (class as u32 - 10) / 8;
+            (9 + (class as u32 - 10) % 8) * (16 << doubling)
+        };
+        class += 1;
+    }
+    bytes
+}
+
+const fn class_by_sixteenth() -> [u8; TABLE_BYTES_MAX / 16 + 1] {
+    let mut table = [2; TABLE_BYTES_MAX / 16 + 1];
+    let mut class = 2;
+    let mut unit = 1;
+    while unit < table.len() {
+        while (CLASS_BYTES[class] as usize) < unit * 16 {
+            class += 1;
+        }
+        table[unit] = class as u8;
+        unit += 1;
+    }
+    table
+}
+
+impl SizeClass {
+    /// Not a plain page of the default heap.
+    pub(crate) const SPECIAL: SizeClass = SizeClass(0);
+
+    /// The smallest class of 16-byte aligned blocks that holds `bytes`.
+    ///
+    /// `bytes` is at most [`SMALL_BYTES_MAX`].
+    #[inline(always)]
+    pub(crate) const fn of_bytes(bytes: usize) -> SizeClass {
+        if bytes <= TABLE_BYTES_MAX { SizeClass(TABLE[(bytes + 15) >> 4]) } else { Self::of_bytes_above_table(bytes) }
+    }
+
+    const fn of_bytes_above_table(bytes: usize) -> SizeClass {
+        // Between 2^k (exclusive) and 2^(k+1): eight steps of 2^(k-3).
+        let k = (bytes - 1).ilog2();
+        let step = (bytes - 1) >> (k - 3);
+        SizeClass((10 + (k - 7) * 8 + (step as u32 - 8)) as u8)
+    }
+
+    /// The smallest class whose blocks hold `bytes` and are multiples of `align`, so that pages that start aligned make them
+    /// aligned; `None` beyond [`SMALL_BYTES_MAX`].
+    #[inline(always)]
+    pub(crate) const fn of_layout(bytes: usize, align: usize) -> Option<SizeClass> {
+        if align <= 8 && bytes <= 8 {
+            return Some(SizeClass(1));
+        }
+        if align <= 16 {
+            return if bytes <= SMALL_BYTES_MAX { Some(Self::of_bytes(bytes)) } else { None };
+        }
+        Self::of_over_aligned(bytes, align)
+    }
+
+    const fn of_over_aligned(bytes: usize, align: usize) -> Option<SizeClass> {
+        if bytes > SMALL_BYTES_MAX || align > SMALL_BYTES_MAX {
+            return None;
+        }
+        let mut class = Self::of_bytes(if bytes < align { align } else { bytes }).0;
+        // Bound: every doubling ends in a multiple of any smaller power of two, so at most 8 steps.
+        while !CLASS_BYTES[class as usize].is_multiple_of(align as u32) {
+            class += 1;
+        }
+        Some(SizeClass(class))
+    }
+
+    /// The class with this index; `index` is below [`CLASS_COUNT`].
+    #[inline(always)]
+    pub(crate) const fn from_index(index: usize) -> SizeClass {
+        debug_assert!(index < CLASS_COUNT);
+        SizeClass(index as u8)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Bytes of a block; 0 for the special class.
+    #[inline(always)]
+    pub(crate) const fn block_bytes(self) -> usize {
+        CLASS_BYTES[self.0 as usize] as usize
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_class_covers_every_request_with_little_loss() {
+        let mut last = SizeClass::from_index(1);
+        for bytes in 0..=SMALL_BYTES_MAX {
+            let class = SizeClass::of_bytes(bytes);
+            assert!(class.block_bytes() >= bytes.max(1));
+            assert!(bytes <= 128 || class.block_bytes() * 8 <= bytes * 9 + 8, "{bytes} -> {}", class.block_bytes());
+            assert!(class.block_bytes() % 16 == 0);
+            assert!(class.index() >= last.index(), "classes rise with the size");
+            let below = SizeClass::from_index(class.index() - 1);
+            assert!(class.index() == 2 || below.block_bytes() < bytes, "{bytes}: the class below would do");
+            last = class;
+        }
+        assert_eq!(last.index(), CLASS_COUNT - 1);
+        assert_eq!(last.block_bytes(), SMALL_BYTES_MAX);
+    }
+
+    #[test]
+    fn size_class_of_layout_is_a_multiple_of_the_alignment() {
+        for shift in 0..=16 {
+            let align = 1usize << shift;
+            for bytes in (0..=SMALL_BYTES_MAX).step_by(7) {
+                let class = SizeClass::of_layout(bytes, align).unwrap();
+                assert!(class.block_bytes() >= bytes && class.block_bytes() % align == 0, "{bytes} at {align}");
+            }
+        }
+        assert_eq!(SizeClass::of_layout(SMALL_BYTES_MAX + 1, 8), None);
+        assert_eq!(SizeClass::of_layout(1, SMALL_BYTES_MAX * 2), None);
+    }
+
+    #[test]
+    fn size_class_eight_serves_small_alignments_only() {
+        assert_eq!(SizeClass::of_layout(8, 8).unwrap().block_bytes(), 8);
+        assert_eq!(SizeClass::of_layout(8, 16).unwrap().block_bytes(), 16);
+        assert_eq!(SizeClass::of_bytes(0).block_bytes(), 16);
+    }
+}

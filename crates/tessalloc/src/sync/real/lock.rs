@@ -1,0 +1,62 @@
+//! A lock that waits in the kernel: one word, no allocation, no poisoning.
+
+use super::{AtomicU32, Ordering};
+
+const FREE: u32 = 0;
+const TAKEN: u32 = 1;
+const CONTENDED: u32 = 2;
+
+/// Excludes threads from one another. Not re-entrant.
+pub(crate) struct Lock(AtomicU32);
+
+/// Holds a [`Lock`] until dropped.
+pub(crate) struct Guard<'a>(&'a Lock);
+
+impl Lock {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU32::new(FREE))
+    }
+
+    /// Waits for the lock and takes it.
+    pub(crate) fn lock(&self) -> Guard<'_> {
+        self.acquire();
+        Guard(self)
+    }
+
+    /// Takes the lock if it is free.
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_>> {
+        // ORDER: Acquire as in `acquire`.
+        self.0.compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| Guard(self))
+    }
+
+    /// Takes the lock without a guard: for fork handlers, which release it elsewhere.
+    pub(crate) fn acquire(&self) {
+        // ORDER: Acquire pairs with the Release in `release`: the next holder sees what the last one wrote.
+        if self.0.compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            // ORDER: Acquire as above. Bound: each turn sleeps until a holder leaves.
+            while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
+                super::wait(&self.0, CONTENDED, 0);
+            }
+        }
+    }
+
+    /// Gives back what [`Lock::acquire`] took.
+    pub(crate) fn release(&self) {
+        // ORDER: Release pairs with the Acquire in `acquire`.
+        if self.0.swap(FREE, Ordering::Release) == CONTENDED {
+            super::wake(&self.0, 1);
+        }
+    }
+
+    /// In a forked child, where the holder may not exist any more.
+    pub(crate) fn reset_in_child(&self) {
+        // ORDER: Relaxed: the child has one thread.
+        self.0.store(FREE, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}

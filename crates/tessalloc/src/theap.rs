@@ -1,0 +1,595 @@
+//! A thread's part of a heap: stacks of free blocks in front, queues of pages behind.
+//!
+//! | field             | unit   | always true                                                                  |
+//! |-------------------|--------|------------------------------------------------------------------------------|
+//! | `Stack::top`      | blocks | T1 a list of blocks of this class that are handed out as far as their page knows |
+//! | `Stack::room`     | blocks | T2 limit less the length of the list; frees go elsewhere at 0 or below          |
+//! | `Stack::limit`    | blocks | T3 grows by `2 × + 4` at each refill, to 128 blocks or 32 KiB, within the thread's budget |
+//! | `queues`          | pages  | T4 of this owner, by class, linked both ways; all have `IN_QUEUE`               |
+//! | `starter`         | –      | T5 the slice whose rest serves a class's first refills, or null                 |
+//! | `remote_classes`  | –      | T6 a one for each class whose blocks other threads have sent home               |
+//!
+//! The stacks are touched by their thread alone. All else is touched by who holds the thread's gate.
+
+use core::ptr::null_mut;
+
+use crate::block::Block;
+use crate::heap::{self, DEFAULT};
+use crate::inbox::next_of;
+use crate::page::{FRESH, FULL, IN_QUEUE, Kind, ORPHAN, Page, slice_count_of};
+use crate::region::{self, SLICE_BYTES};
+use crate::remote::State;
+use crate::report::check;
+use crate::size_class::{CLASS_COUNT, SizeClass};
+use crate::stats::{self, Counter};
+use crate::sync::Ordering;
+use crate::thread::Thread;
+
+/// A class's blocks at hand.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Stack {
+    pub(crate) top: *mut Block,
+    pub(crate) room: i32,
+    pub(crate) limit: i32,
+}
+
+/// All that the fast paths touch of a thread.
+#[repr(C, align(64))]
+pub(crate) struct Stacks {
+    pub(crate) by_class: [Stack; CLASS_COUNT],
+}
+
+const EMPTY_STACK: Stack = Stack { top: null_mut(), room: 0, limit: 0 };
+
+// SAFETY: the two statics below are never written: they hold no block and have no room.
+unsafe impl Sync for Stacks {}
+
+/// What a thread starts with, before its first slow path. In read-only memory.
+pub(crate) static EMPTY: Stacks = Stacks { by_class: [EMPTY_STACK; CLASS_COUNT] };
+/// What a thread has after its end, while destructors still run. In read-only memory.
+pub(crate) static ENDED: Stacks = Stacks {
+    by_class: {
+        let mut stacks = [EMPTY_STACK; CLASS_COUNT];
+        // Unlike `EMPTY`, so that the two can't be laid at one address; class 0 has no use for it.
+        stacks[0].limit = 1;
+        stacks
+    },
+};
+
+/// Blocks a stack may grow to, and bytes.
+const STACK_BLOCKS_MAX: i32 = 128;
+const STACK_BYTES_MAX: i32 = 32 << 10;
+/// Bytes of all of a thread's limits together; a limit of few blocks is always granted.
+const BUDGET_BYTES: i32 = 512 << 10;
+const LIMIT_ALWAYS: i32 = 8;
+/// Pages of a queue that one refill looks at.
+const PAGES_MAX: u32 = 16;
+/// Refills of a class that the starter slice serves, and the largest block it serves.
+const STARTER_REFILLS: u8 = 3;
+const STARTER_BYTES_MAX: usize = 2048;
+/// The starter slice's class bytes, one for each 16 bytes, at its end.
+pub(crate) const STARTER_TABLE_AT: usize = SLICE_BYTES - SLICE_BYTES / 16;
+
+#[derive(Clone, Copy)]
+struct Queue {
+    first: *mut Page,
+    last: *mut Page,
+}
+
+/// Queues and starter slice of one thread in one heap.
+pub(crate) struct Theap {
+    queues: [Queue; CLASS_COUNT],
+    refills: [u8; CLASS_COUNT],
+    starter: *mut Page,
+    remote_classes: [u64; 2],
+    budget: i32,
+    /// Pages without room, so that the thread's end finds them.
+    full: *mut Page,
+}
+
+/// Whether blocks were new memory that reads zero but for their links.
+pub(crate) struct Refill {
+    pub(crate) first: *mut Block,
+    pub(crate) count: u32,
+    pub(crate) is_fresh: bool,
+}
+
+impl Theap {
+    pub(crate) const fn new() -> Self {
+        Self {
+            queues: [Queue { first: null_mut(), last: null_mut() }; CLASS_COUNT],
+            refills: [0; CLASS_COUNT],
+            starter: null_mut(),
+            remote_classes: [0; 2],
+            budget: BUDGET_BYTES,
+            full: null_mut(),
+        }
+    }
+
+    /// After all stacks were emptied and their limits set to 0.
+    pub(crate) fn restore_budget(&mut self) {
+        self.budget = BUDGET_BYTES;
+    }
+}
+
+impl Queue {
+    /// # Safety
+    /// - The caller holds the page and the queue, and no queue links the page.
+    unsafe fn push_back(&mut self, page: *mut Page) {
+        // SAFETY: T4; the caller's duty.
+        unsafe {
+            (*page).next = null_mut();
+            (*page).previous = self.last;
+            if self.last.is_null() {
+                self.first = page;
+            } else {
+                (*self.last).next = page;
+            }
+            self.last = page;
+        }
+    }
+
+    /// # Safety
+    /// - As for [`Queue::push_back`].
+    unsafe fn push_front(&mut self, page: *mut Page) {
+        // SAFETY: T4; the caller's duty.
+        unsafe {
+            (*page).previous = null_mut();
+            (*page).next = self.first;
+            if self.first.is_null() {
+                self.last = page;
+            } else {
+                (*self.first).previous = page;
+            }
+            self.first = page;
+        }
+    }
+
+    /// # Safety
+    /// - The caller holds the queue, and it links the page.
+    unsafe fn unlink(&mut self, page: *mut Page) {
+        // SAFETY: T4; the caller's duty.
+        unsafe {
+            let (previous, next) = ((*page).previous, (*page).next);
+            if previous.is_null() {
+                self.first = next;
+            } else {
+                (*previous).next = next;
+            }
+            if next.is_null() {
+                self.last = previous;
+            } else {
+                (*next).previous = previous;
+            }
+            (*page).next = null_mut();
+            (*page).previous = null_mut();
+        }
+    }
+}
+
+impl Thread {
+    /// Blocks for a class, at least one unless memory is out, up to what its stack wants.
+    ///
+    /// # Safety
+    /// - The caller is inside this thread's gate, and is this thread: the stack's limit grows.
+    pub(crate) unsafe fn refill(&mut self, class: SizeClass, want_fresh_alone: bool) -> Refill {
+        // SAFETY: the caller's duty.
+        unsafe {
+            if !self.inbox.is_empty() {
+                self.drain_inbox();
+            }
+            if self.ring.is_worth_flushing() {
+                self.ring.flush();
+            }
+            let refills = self.theap.refills[class.index()];
+            self.theap.refills[class.index()] = refills.saturating_add(1);
+            let bytes = class.block_bytes();
+            let starter_refills = if bytes <= 1024 { STARTER_REFILLS } else { 1 };
+            if refills < starter_refills && bytes <= STARTER_BYTES_MAX {
+                let count = ((64usize << refills) / bytes).max(1) as u32;
+                let refill = self.carve_starter(class, count);
+                if refill.count > 0 {
+                    return refill;
+                }
+            }
+            let want = if want_fresh_alone { 1 } else { self.grow_limit(class) };
+            self.refill_from_pages(class, want)
+        }
+    }
+
+    /// Lets a class's stack grow, and says how many blocks it should get now.
+    fn grow_limit(&mut self, class: SizeClass) -> u32 {
+        let bytes = class.block_bytes() as i32;
+        let stack = &mut self.stacks.by_class[class.index()];
+        let most = STACK_BLOCKS_MAX.min(STACK_BYTES_MAX / bytes).max(1);
+        let mut limit = (2 * stack.limit + 4).min(most);
+        let growth_bytes = (limit - stack.limit) * bytes;
+        if growth_bytes > self.theap.budget {
+            limit = stack.limit.max(most.min(LIMIT_ALWAYS));
+        }
+        let growth = limit - stack.limit;
+        self.theap.budget -= growth * bytes;
+        stack.limit += growth;
+        stack.room += growth;
+        // T2: as many as fit, but not all: the first frees find room.
+        (limit - limit / 4).max(1) as u32
+    }
+
+    unsafe fn refill_from_pages(&mut self, class: SizeClass, want: u32) -> Refill {
+        let index = class.index();
+        // SAFETY: the caller is inside the gate: all pages of the queue are this thread's (P1, T4).
+        unsafe {
+            for _ in 0..PAGES_MAX {
+                let page = self.theap.queues[index].first;
+                if page.is_null() {
+                    break;
+                }
+                let (first, count) = (*page).take_free(want);
+                if count > 0 {
+                    return self.count_out(page, first, count, false);
+                }
+                if (*page).carved < (*page).reserved {
+                    return self.carve(page, want);
+                }
+                if (*page).holes != [0; 2] {
+                    crate::holes::refill_hole(page);
+                    continue;
+                }
+                self.retire_full(page);
+            }
+            if let Some(page) = DEFAULT.adopt(index) {
+                self.adopt(page);
+                if (*page).has_room() {
+                    if (*page).free.is_null() && (*page).carved == (*page).reserved {
+                        crate::holes::refill_hole(page);
+                    }
+                    let (first, count) = (*page).take_free(want);
+                    if count > 0 {
+                        return self.count_out(page, first, count, false);
+                    }
+                    return self.carve(page, want);
+                }
+            }
+            let page = self.begin_page(class);
+            if page.is_null() {
+                return Refill { first: null_mut(), count: 0, is_fresh: false };
+            }
+            self.carve(page, want)
+        }
+    }
+
+    unsafe fn carve(&mut self, page: *mut Page, want: u32) -> Refill {
+        // SAFETY: the caller holds the page, and it has blocks left to carve.
+        unsafe {
+            let is_fresh = (*page).has(FRESH);
+            let (first, count) = (*page).carve(want);
+            self.count_out(page, first, count, is_fresh)
+        }
+    }
+
+    unsafe fn count_out(&mut self, page: *mut Page, first: *mut Block, count: u32, is_fresh: bool) -> Refill {
+        // SAFETY: the caller holds the page.
+        let bytes = i64::from(count) * i64::from(unsafe { (*page).block_bytes });
+        self.counts.allocated(bytes);
+        Refill { first, count, is_fresh }
+    }
+
+    /// A new page for a class, in front of its queue; null if memory is out.
+    unsafe fn begin_page(&mut self, class: SizeClass) -> *mut Page {
+        let count = slice_count_of(class) as usize;
+        let Some(run) = region::take(count, 1) else { return null_mut() };
+        let fresh = run.touch(0, count);
+        let page = run.page();
+        // SAFETY: S1: the slices and their descriptor are this thread's.
+        unsafe {
+            (*page).begin_small(run.start(), class, self.token(), fresh);
+            (*page).set_kind(Kind::Small);
+            for slice in run.slice + 1..run.slice + count {
+                // Blocks in the page's other slices find it by `starts`.
+                check!((*run.region.page(slice)).kind() != Kind::Large, "an inner slice has no page of its own");
+            }
+            for slice in run.slice..run.slice + count {
+                // ORDER: Relaxed: read by who holds a block of the page (S4).
+                run.region.kind_byte(slice).store(class.index() as u8, Ordering::Relaxed);
+            }
+            (*page).flags |= IN_QUEUE;
+            self.theap.queues[class.index()].push_front(page);
+        }
+        stats::add(Counter::Pages, 1);
+        page
+    }
+
+    /// Makes an adopted page this thread's.
+    unsafe fn adopt(&mut self, page: *mut Page) {
+        // SAFETY: R4: held by this thread since it took it from the list.
+        unsafe {
+            // ORDER: Relaxed: published by the Release in `take`, which lets pushes post (R3).
+            (*page).owner.store(self.token(), Ordering::Relaxed);
+            (*page).wake = 0;
+            (*page).flags = (*page).flags & !FULL | IN_QUEUE;
+            let list = (*page).remote.take(State::Owned);
+            self.counts.allocated(-(heap::block_bytes_of(page, list.count) as i64));
+            (*page).put_list(list);
+            self.theap.queues[usize::from((*page).class)].push_front(page);
+        }
+    }
+
+    /// Takes a page without room out of its queue. It goes without an owner if others free blocks of its class.
+    unsafe fn retire_full(&mut self, page: *mut Page) {
+        // SAFETY: the caller is inside the gate, and the queue links the page.
+        unsafe {
+            let index = usize::from((*page).class);
+            self.theap.queues[index].unlink(page);
+            (*page).flags &= !IN_QUEUE;
+            (*page).mark_full();
+            let sees_remote = self.theap.remote_classes[index / 64] >> (index % 64) & 1 == 1;
+            if sees_remote && (*page).remote.hold() {
+                // ORDER: Relaxed: nobody reads the owner of a held page; `leave` publishes it.
+                (*page).owner.store(0, Ordering::Relaxed);
+                (*page).flags &= !FULL;
+                let bytes = DEFAULT.settle(page);
+                self.counts.allocated(-(bytes as i64));
+            } else {
+                self.link_full(page);
+            }
+        }
+    }
+
+    unsafe fn link_full(&mut self, page: *mut Page) {
+        let mut queue = Queue { first: self.theap.full, last: null_mut() };
+        // SAFETY: the list of full pages is this thread's; a page in it has neighbours as in a queue.
+        unsafe {
+            (*page).previous = null_mut();
+            (*page).next = queue.first;
+            if !queue.first.is_null() {
+                (*queue.first).previous = page;
+            }
+        }
+        queue.first = page;
+        self.theap.full = queue.first;
+    }
+
+    unsafe fn unlink_full(&mut self, page: *mut Page) {
+        let mut queue = Queue { first: self.theap.full, last: null_mut() };
+        // SAFETY: the page is in the list of full pages.
+        unsafe { queue.unlink(page) };
+        self.theap.full = queue.first;
+    }
+
+    /// Puts a block of a page of this thread home.
+    ///
+    /// # Safety
+    /// - The caller is inside this thread's gate, the page is this thread's, and the block one of its handed-out blocks.
+    #[inline]
+    pub(crate) unsafe fn put_home(&mut self, page: *mut Page, block: *mut Block) {
+        // SAFETY: the caller's duty.
+        unsafe {
+            self.counts.allocated(-i64::from((*page).block_bytes));
+            if (*page).put(block) {
+                self.wake(page);
+            }
+        }
+    }
+
+    /// Looks at a page of this thread whose `used` fell to `wake` (P5).
+    #[cold]
+    unsafe fn wake(&mut self, page: *mut Page) {
+        // SAFETY: the caller is inside the gate, and the page is this thread's.
+        unsafe {
+            if (*page).kind() == Kind::Starter {
+                if (*page).used == 0 {
+                    // Nothing of it is in use: it starts anew.
+                    (*page).free = null_mut();
+                    (*page).carved = 0;
+                }
+                return;
+            }
+            let index = usize::from((*page).class);
+            if (*page).has(FULL) {
+                self.unlink_full(page);
+                (*page).flags = (*page).flags & !FULL | IN_QUEUE;
+                (*page).wake = 0;
+                self.theap.queues[index].push_back(page);
+            }
+            if (*page).used == 0 {
+                let queue = &self.theap.queues[index];
+                // The only page of its class stays for the next request; the scavenger takes it if none comes.
+                if queue.first != page || queue.last != page {
+                    self.release_empty(page);
+                }
+            }
+        }
+    }
+
+    unsafe fn release_empty(&mut self, page: *mut Page) {
+        // SAFETY: the caller is inside the gate; the page is this thread's, empty, and in its queue.
+        unsafe {
+            check!((*page).remote.state() == State::Owned, "an empty page has nothing on its way");
+            self.theap.queues[usize::from((*page).class)].unlink(page);
+            (*page).flags &= !IN_QUEUE;
+            heap::release(page);
+        }
+    }
+
+    /// Takes home what other threads have sent.
+    ///
+    /// # Safety
+    /// - The caller is inside this thread's gate.
+    pub(crate) unsafe fn drain_inbox(&mut self) {
+        let mut page = self.inbox.take();
+        // Bound: the pages that were in the inbox.
+        while !page.is_null() {
+            // SAFETY: taken from the inbox; the link is read before the page can be posted again.
+            let next = unsafe { next_of(page) };
+            // SAFETY: R3: the page is posted and out of the inbox: the owner's.
+            unsafe { self.collect(page) };
+            page = next;
+        }
+    }
+
+    /// Takes home what was sent to one page.
+    ///
+    /// # Safety
+    /// - The caller is inside this thread's gate and has taken the page out of its inbox.
+    pub(crate) unsafe fn collect(&mut self, page: *mut Page) {
+        // SAFETY: the caller has taken the page out of this thread's inbox.
+        unsafe {
+            if (*page).has(ORPHAN) {
+                self.adopt_orphan(page);
+                return;
+            }
+            let list = (*page).remote.take(State::Owned);
+            self.counts.allocated(-(heap::block_bytes_of(page, list.count) as i64));
+            let index = usize::from((*page).class);
+            self.theap.remote_classes[index / 64] |= 1 << (index % 64);
+            if (*page).put_list(list) {
+                self.wake(page);
+            }
+        }
+    }
+
+    /// A page of the record's last thread, which was on its way into the inbox when that ended.
+    unsafe fn adopt_orphan(&mut self, page: *mut Page) {
+        // SAFETY: the page is posted, out of the inbox, and in no queue: this thread's.
+        unsafe {
+            let list = (*page).remote.take(State::Held);
+            let mut bytes = heap::block_bytes_of(page, list.count);
+            (*page).put_list(list);
+            (*page).flags &= !(ORPHAN | FULL | IN_QUEUE);
+            // ORDER: Relaxed: nobody reads the owner of a held page.
+            (*page).owner.store(0, Ordering::Relaxed);
+            bytes += DEFAULT.settle(page);
+            self.counts.allocated(-(bytes as i64));
+        }
+    }
+
+    /// Blocks from the slice that all classes share at first; none if it has no room left.
+    unsafe fn carve_starter(&mut self, class: SizeClass, count: u32) -> Refill {
+        let none = Refill { first: null_mut(), count: 0, is_fresh: false };
+        // SAFETY: the caller is inside the gate; the starter page is this thread's (T5).
+        unsafe {
+            if self.theap.starter.is_null() && !self.begin_starter() {
+                return none;
+            }
+            let page = self.theap.starter;
+            let bytes = class.block_bytes();
+            // Blocks are as aligned as their size says, for requests of such alignments come to this class.
+            let align = 1 << bytes.trailing_zeros();
+            let at = ((*page).carved as usize * 16).next_multiple_of(align);
+            let count = count.min(((STARTER_TABLE_AT.saturating_sub(at)) / bytes) as u32);
+            if count == 0 {
+                return none;
+            }
+            let end = at + count as usize * bytes;
+            let table = (*page).start.add(STARTER_TABLE_AT);
+            for i in 0..count as usize {
+                let block = at + i * bytes;
+                *table.add(block / 16) = class.index() as u8;
+                let next = if i + 1 == count as usize { null_mut() } else { (*page).start.add(block + bytes).cast() };
+                Block::set_next((*page).start.add(block).cast(), next);
+            }
+            (*page).carved = end.div_ceil(16) as u32;
+            (*page).used += count;
+            Refill { first: (*page).start.add(at).cast(), count, is_fresh: false }
+        }
+    }
+
+    unsafe fn begin_starter(&mut self) -> bool {
+        let Some(run) = region::take(1, 1) else { return false };
+        run.touch(0, 1);
+        let page = run.page();
+        // SAFETY: S1: the slice and its descriptor are this thread's.
+        unsafe {
+            (*page).begin(run.start(), SizeClass::SPECIAL, self.token(), (SLICE_BYTES / 16) as u32);
+            (*page).set_kind(Kind::Starter);
+        }
+        stats::add(Counter::Pages, 1);
+        self.counts.allocated(SLICE_BYTES as i64);
+        self.theap.starter = page;
+        true
+    }
+
+    /// Gives up all pages: the thread ends, or a forked child takes over for it. The inbox is closed and drained by the caller,
+    /// the stacks are flushed.
+    ///
+    /// # Safety
+    /// - The caller is inside this thread's gate.
+    pub(crate) unsafe fn abandon_pages(&mut self) {
+        // SAFETY: the caller's duty: all pages of queues and lists are this thread's.
+        unsafe {
+            for class in 1..CLASS_COUNT {
+                while !self.theap.queues[class].first.is_null() {
+                    let page = self.theap.queues[class].first;
+                    self.theap.queues[class].unlink(page);
+                    self.abandon(page);
+                }
+            }
+            while !self.theap.full.is_null() {
+                let page = self.theap.full;
+                self.unlink_full(page);
+                self.abandon(page);
+            }
+            if !self.theap.starter.is_null() {
+                let page = self.theap.starter;
+                self.counts.allocated(-(SLICE_BYTES as i64));
+                self.abandon(page);
+            }
+        }
+        self.theap = Theap::new();
+    }
+
+    unsafe fn abandon(&mut self, page: *mut Page) {
+        // SAFETY: the page is this thread's and out of its queue.
+        unsafe {
+            (*page).flags &= !(IN_QUEUE | FULL);
+            if (*page).used == 0 {
+                heap::release(page);
+            } else if (*page).remote.hold() {
+                // ORDER: Relaxed: published by the Release of what `settle` does.
+                (*page).owner.store(0, Ordering::Relaxed);
+                let bytes = DEFAULT.settle(page);
+                self.counts.allocated(-(bytes as i64));
+            } else {
+                // A push is about to put it into the inbox: who finds it there, or finds the inbox closed, settles it (R3).
+                (*page).flags |= ORPHAN;
+            }
+        }
+    }
+
+    /// Gives back what this thread's pages hold and nobody uses: empty pages whole, of others the OS pages that hold no block.
+    /// Stops early when the owner waits at the gate. Returns bytes.
+    ///
+    /// # Safety
+    /// - The caller is inside this thread's gate, by right or by claim.
+    pub(crate) unsafe fn trim(&mut self) -> u64 {
+        let mut bytes = 0;
+        // SAFETY: the caller's duty.
+        unsafe {
+            self.ring.flush();
+            self.drain_inbox();
+            self.drop_warm();
+            for class in 1..CLASS_COUNT {
+                let mut page = self.theap.queues[class].first;
+                // Bound: the queue's length.
+                while !page.is_null() {
+                    let next = (*page).next;
+                    if (*page).used == 0 {
+                        self.release_empty(page);
+                    } else {
+                        bytes += crate::holes::purge(page);
+                    }
+                    if self.gate.is_wanted() {
+                        return bytes;
+                    }
+                    page = next;
+                }
+            }
+            if !self.theap.starter.is_null() && (*self.theap.starter).used == 0 {
+                heap::release(core::mem::replace(&mut self.theap.starter, null_mut()));
+                self.counts.allocated(-(SLICE_BYTES as i64));
+            }
+        }
+        bytes
+    }
+}

@@ -1,0 +1,579 @@
+//! A thread's record: its stacks, gate, theap, ring, warm runs and inbox.
+//!
+//! | field    | touched by                    | always true                                              |
+//! |----------|-------------------------------|----------------------------------------------------------|
+//! | `stacks` | the thread                    | T1–T3                                                    |
+//! | `gate`   | see [`crate::gate`]           | G1–G3                                                    |
+//! | `theap`, `ring`, `warm`, `counts` | who is inside the gate (`counts` is read by all) | T4–T6, B1–B3   |
+//! | `inbox`  | any                           | I1, I2; closed exactly while no thread has the record      |
+//! | `life`   | starter, the thread's end      | L1 a record with `LIVE` belongs to one thread              |
+//!
+//! L2 Records are never unmapped and never move: an address in an owner word stays one of a record for good.
+
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::marker::PhantomPinned;
+use core::ptr::null_mut;
+
+use crate::block::Block;
+use crate::gate::Gate;
+use crate::inbox::Inbox;
+use crate::options;
+use crate::os;
+use crate::page::{Kind, Page};
+use crate::region;
+use crate::report;
+use crate::ring::{Ring, send_home};
+use crate::size_class::{BLOCK_BYTES, CLASS_COUNT, ONE_SLICE_BYTES_MAX, SizeClass};
+use crate::stats::{self, Counter};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Lock, Ordering, tls};
+use crate::theap::{EMPTY, ENDED, STARTER_TABLE_AT, Stack, Stacks, Theap};
+
+const UNUSED: u32 = 0;
+const LIVE: u32 = 1;
+
+/// Figures of one thread, written inside its gate, read by all.
+pub(crate) struct Counts {
+    allocated_bytes: AtomicU64,
+    pub(crate) slow: AtomicU64,
+}
+
+/// A thread reports what it allocated and freed in steps of so many bytes.
+const REPORT_BYTES: i64 = 256 << 10;
+
+impl Counts {
+    const fn new() -> Self {
+        Self { allocated_bytes: AtomicU64::new(0), slow: AtomicU64::new(0) }
+    }
+
+    /// Counts bytes that left pages (or came home, below 0).
+    #[inline]
+    pub(crate) fn allocated(&self, bytes: i64) {
+        // ORDER: Relaxed: one writer; readers want a recent figure.
+        let sum = (self.allocated_bytes.load(Ordering::Relaxed) as i64).wrapping_add(bytes);
+        self.allocated_bytes.store(sum as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes not yet reported.
+    pub(crate) fn unreported(&self) -> i64 {
+        // ORDER: Relaxed: as above.
+        self.allocated_bytes.load(Ordering::Relaxed) as i64
+    }
+
+    /// Reports; true if memory came free and somebody should look whether it can go back.
+    #[cold]
+    #[inline(never)]
+    fn report(&self) -> bool {
+        let sum = self.unreported();
+        stats::add(Counter::AllocatedBytes, sum as u64);
+        // ORDER: Relaxed: as above.
+        self.allocated_bytes.store(0, Ordering::Relaxed);
+        sum < 0
+    }
+}
+
+/// All that the allocator keeps for one thread.
+#[repr(C, align(128))]
+pub(crate) struct Thread {
+    pub(crate) stacks: Stacks,
+    pub(crate) gate: Gate,
+    pub(crate) counts: Counts,
+    pub(crate) ring: Ring,
+    pub(crate) theap: Theap,
+    pub(crate) warm: crate::large::Warm,
+    /// How often the exit hook has put itself off.
+    exit_round: u32,
+    /// The phase at the scavenger's last look, and since when it stands.
+    pub(crate) seen_phase: u32,
+    pub(crate) quiet_ticks: u32,
+    /// The forking thread has claimed the gate.
+    pub(crate) parked: bool,
+    life: AtomicU32,
+    next: AtomicPtr<Thread>,
+    pub(crate) inbox: Inbox<Page>,
+    /// Other threads use the gate, the inbox and the figures at any time: a `&mut Thread` must not promise that they don't.
+    _shared: PhantomPinned,
+}
+
+const _: () = assert!(core::mem::offset_of!(Thread, stacks) == 0);
+
+/// Every record ever made, newest first.
+static ALL: AtomicPtr<Thread> = AtomicPtr::new(null_mut());
+static RECORDS: Lock = Lock::new();
+/// Memory for records, handed out from one mapping at a time.
+static RECORD_SPACE: RecordSpace = RecordSpace(UnsafeCell::new((null_mut(), 0)));
+static STARTED: AtomicBool = AtomicBool::new(false);
+/// The record of threads that have none: those that have ended, or for which there was no memory.
+static SHARED: SharedRecord = SharedRecord(UnsafeCell::new(Thread::new()));
+static SHARED_LOCK: Lock = Lock::new();
+
+struct RecordSpace(UnsafeCell<(*mut u8, usize)>);
+// SAFETY: touched under `RECORDS` only.
+unsafe impl Sync for RecordSpace {}
+struct SharedRecord(UnsafeCell<Thread>);
+// SAFETY: touched under `SHARED_LOCK` only, except for the parts that are made for any thread (inbox, gate, counts).
+unsafe impl Sync for SharedRecord {}
+
+/// Bytes mapped for records at a time.
+const RECORD_SPACE_BYTES: usize = 64 << 10;
+
+impl Thread {
+    const fn new() -> Self {
+        Self {
+            stacks: Stacks { by_class: [Stack { top: null_mut(), room: 0, limit: 0 }; CLASS_COUNT] },
+            gate: Gate::new(),
+            counts: Counts::new(),
+            ring: Ring::new(),
+            theap: Theap::new(),
+            warm: crate::large::Warm::new(),
+            exit_round: 0,
+            seen_phase: 0,
+            quiet_ticks: 0,
+            parked: false,
+            life: AtomicU32::new(UNUSED),
+            next: AtomicPtr::new(null_mut()),
+            inbox: Inbox::new(),
+            _shared: PhantomPinned,
+        }
+    }
+
+    /// What owner words hold.
+    pub(crate) fn token(&self) -> usize {
+        (&raw const *self).expose_provenance()
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        // ORDER: Acquire pairs with the Release in `start`: a live record is set up.
+        self.life.load(Ordering::Acquire) == LIVE
+    }
+
+    /// After a slow path, outside the gate: reports figures when they have grown, and sees to what can go back.
+    #[inline(always)]
+    pub(crate) fn after_slow(&self) {
+        let unreported = self.counts.unreported();
+        if !(-REPORT_BYTES..=REPORT_BYTES).contains(&unreported) {
+            self.report();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn report(&self) {
+        let freed = self.counts.report();
+        crate::scavenger::look(freed);
+    }
+
+    /// Counts a slow path.
+    #[inline(always)]
+    fn count_slow(&self) {
+        // ORDER: Relaxed: one writer.
+        self.counts.slow.store(self.counts.slow.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// A block of a class, from the stack if it has one; null if memory is out.
+    ///
+    /// # Safety
+    /// - This is the calling thread's record, or the caller excludes all others from it.
+    pub(crate) unsafe fn alloc(&mut self, class: SizeClass, zeroed: bool) -> *mut u8 {
+        let stack = &mut self.stacks.by_class[class.index()];
+        let block = stack.top;
+        // SAFETY: T1; the caller's duty.
+        unsafe {
+            if block.is_null() {
+                return self.alloc_slow(class, zeroed);
+            }
+            stack.top = Block::next(block);
+            stack.room += 1;
+            if zeroed {
+                block.cast::<u8>().write_bytes(0, class.block_bytes());
+            }
+        }
+        block.cast()
+    }
+
+    unsafe fn alloc_slow(&mut self, class: SizeClass, zeroed: bool) -> *mut u8 {
+        /// From this size on, memory known to be zero is not cleared again: it is made one block at a time.
+        const FRESH_BYTES_MIN: usize = 1024;
+        let alone = zeroed && class.block_bytes() >= FRESH_BYTES_MIN;
+        crate::fork::notice_raw_fork();
+        self.count_slow();
+        self.gate.enter();
+        // SAFETY: inside the gate, on the record's own thread.
+        let refill = unsafe { self.refill(class, alone) };
+        self.gate.leave();
+        if refill.first.is_null() {
+            return null_mut();
+        }
+        let block = refill.first;
+        let stack = &mut self.stacks.by_class[class.index()];
+        // SAFETY: T1: the refill's blocks are this thread's. The stack was empty, or its blocks go behind the new ones.
+        unsafe {
+            let rest = Block::next(block);
+            if !rest.is_null() {
+                if !stack.top.is_null() {
+                    let mut last = rest;
+                    // Bound: the refill's length, at most a stack's.
+                    while !Block::next(last).is_null() {
+                        last = Block::next(last);
+                    }
+                    Block::set_next(last, stack.top);
+                }
+                stack.top = rest;
+                stack.room -= refill.count as i32 - 1;
+            }
+            if zeroed {
+                let dirty = if refill.is_fresh { size_of::<Block>() } else { class.block_bytes() };
+                block.cast::<u8>().write_bytes(0, dirty);
+            }
+        }
+        self.after_slow();
+        block.cast()
+    }
+
+    /// Frees a block of a small page for which the stack has no room.
+    ///
+    /// # Safety
+    /// - This is the calling thread's record; `block` is a handed-out block of `page`, freed by the caller.
+    #[inline]
+    unsafe fn free_small(&mut self, page: *mut Page, block: *mut Block, block_bytes: u32) {
+        self.count_slow();
+        self.gate.enter();
+        // SAFETY: inside the gate; the page stands while one of its blocks is out (P4).
+        unsafe {
+            if !self.ring.add(page, block, block_bytes) {
+                // ORDER: Relaxed: if it is this thread's token, this thread wrote it; any other value means "not mine".
+                if (*page).owner.load(Ordering::Relaxed) == self.token() {
+                    self.put_home(page, block);
+                } else {
+                    self.ring.open(page, block, block_bytes);
+                }
+            }
+        }
+        self.gate.leave();
+        self.after_slow();
+    }
+
+    /// In a forked child, of a thread that is not there: what its stacks hold can't be told and is lost.
+    pub(crate) fn forget_stacks(&mut self) {
+        self.stacks.by_class = [Stack { top: null_mut(), room: 0, limit: 0 }; CLASS_COUNT];
+    }
+
+    /// Sends the blocks of all stacks home.
+    ///
+    /// # Safety
+    /// - The caller is the record's thread, or its heir, inside the gate.
+    pub(crate) unsafe fn flush_stacks(&mut self) {
+        self.theap.restore_budget();
+        for class in 1..CLASS_COUNT {
+            let stack = &mut self.stacks.by_class[class];
+            let mut block = core::mem::replace(&mut stack.top, null_mut());
+            stack.room = 0;
+            stack.limit = 0;
+            // Bound: a stack's length.
+            while !block.is_null() {
+                // SAFETY: T1; the caller is the record's thread, inside the gate.
+                unsafe {
+                    let next = Block::next(block);
+                    let page = page_of(block.cast());
+                    // ORDER: Relaxed: as in `free_small`.
+                    if (*page).owner.load(Ordering::Relaxed) == self.token() {
+                        self.put_home(page, block);
+                    } else if !self.ring.add(page, block, (*page).block_bytes) {
+                        self.ring.open(page, block, (*page).block_bytes);
+                    }
+                    block = next;
+                }
+            }
+        }
+    }
+}
+
+/// The descriptor of the page that holds a block.
+///
+/// # Safety
+/// - `block` is a handed-out block of ours.
+unsafe fn page_of(block: *mut u8) -> *mut Page {
+    match region::find(block.addr()).and_then(|(region, slice)| Some((region, region.start_of(slice)?))) {
+        Some((region, slice)) => region.page(slice),
+        None => report::corrupted("a block lies in no run", block.addr()),
+    }
+}
+
+/// All records; those that are not live are empty.
+pub(crate) fn all() -> impl Iterator<Item = *mut Thread> {
+    // ORDER: Acquire pairs with the Release in `make_record`.
+    let mut at = ALL.load(Ordering::Acquire);
+    core::iter::from_fn(move || {
+        let thread = at;
+        if thread.is_null() {
+            return None;
+        }
+        // SAFETY: L2. ORDER: Relaxed: set before the record was published.
+        at = unsafe { (*thread).next.load(Ordering::Relaxed) };
+        Some(thread)
+    })
+}
+
+/// This thread's record, started if need be; `None` for a thread that has ended, or when there is no memory for one.
+pub(crate) fn current(stacks: *mut Stacks) -> Option<*mut Thread> {
+    if stacks.cast_const() == &raw const EMPTY {
+        start()
+    } else if stacks.cast_const() == &raw const ENDED {
+        None
+    } else {
+        Some(stacks.cast())
+    }
+}
+
+/// The calling thread's record if it has one.
+pub(crate) fn current_if_started() -> Option<*mut Thread> {
+    let stacks = tls::get();
+    if stacks.cast_const() == &raw const EMPTY || stacks.cast_const() == &raw const ENDED { None } else { Some(stacks.cast()) }
+}
+
+/// Runs `act` on the record that threads without one share.
+#[cold]
+pub(crate) fn with_shared<T>(act: impl FnOnce(&mut Thread) -> T) -> T {
+    let _guard = SHARED_LOCK.lock();
+    // SAFETY: under the lock nobody else has the record.
+    act(unsafe { &mut *SHARED.0.get() })
+}
+
+#[cold]
+#[inline(never)]
+fn start() -> Option<*mut Thread> {
+    options::load();
+    crate::fork::notice_raw_fork();
+    let thread = take_record()?;
+    // SAFETY: L1: the record is this thread's from here on.
+    unsafe {
+        (*thread).exit_round = 0;
+        (*thread).inbox.open();
+        // ORDER: Release pairs with the Acquire in `is_live`.
+        (*thread).life.store(LIVE, Ordering::Release);
+        stats::add(Counter::Threads, 1);
+        stats::add(Counter::ThreadsTotal, 1);
+        // From here on this thread can allocate, as the calls below may.
+        tls::set(&raw mut (*thread).stacks);
+    }
+    start_process();
+    // Without memory for it the record stays live after the thread's end: a leak, nothing worse.
+    os::exit_hook_arm(thread.cast());
+    Some(thread)
+}
+
+/// What the process needs once, after its first thread can allocate.
+fn start_process() {
+    // ORDER: AcqRel: one thread gets false.
+    if STARTED.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    os::exit_hook_create(thread_exit);
+    crate::fork::start();
+    os::barrier_register();
+}
+
+/// A record for the calling thread: one that is not in use, or a new one.
+fn take_record() -> Option<*mut Thread> {
+    let _guard = RECORDS.lock();
+    // Bound: the records there are: the most threads there ever were at once.
+    for thread in all() {
+        // SAFETY: L2. ORDER: Acquire pairs with the Release at the last thread's end.
+        if unsafe { (*thread).life.load(Ordering::Acquire) } == UNUSED {
+            return Some(thread);
+        }
+    }
+    make_record()
+}
+
+fn make_record() -> Option<*mut Thread> {
+    let bytes = size_of::<Thread>();
+    // SAFETY: under `RECORDS`.
+    let space = unsafe { &mut *RECORD_SPACE.0.get() };
+    if space.1 < bytes {
+        let mapped = RECORD_SPACE_BYTES.next_multiple_of(os::page_bytes());
+        let at = os::reserve(mapped, os::page_bytes(), 0).ok()?;
+        // SAFETY: reserved just now; released again if it can't be used.
+        unsafe {
+            if os::commit(at, mapped).is_err() {
+                os::release(at, mapped);
+                return None;
+            }
+            os::advise_small_pages(at, mapped);
+        }
+        os::name(at, mapped);
+        stats::add(Counter::OsCalls, 2);
+        *space = (at, mapped);
+    }
+    let thread = space.0.cast::<Thread>();
+    *space = (space.0.wrapping_add(bytes), space.1 - bytes);
+    stats::add(Counter::RecordBytes, bytes as u64);
+    // SAFETY: fresh memory of the right size; mappings are aligned to OS pages and records are multiples of 128 bytes.
+    unsafe {
+        thread.write(Thread::new());
+        // ORDER: Relaxed, published by the Release store; written under `RECORDS`.
+        (*thread).next.store(ALL.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+    // ORDER: Release pairs with the Acquire in `all`.
+    ALL.store(thread, Ordering::Release);
+    Some(thread)
+}
+
+/// Runs as the thread ends, in the rounds of its other destructors: the last rounds of those may still free, so it puts itself
+/// off to the fourth.
+unsafe extern "C" fn thread_exit(record: *mut c_void) {
+    const ROUNDS: u32 = 4;
+    let thread: *mut Thread = record.cast();
+    // SAFETY: L1: the hook was armed by this thread with its own record.
+    unsafe {
+        (*thread).exit_round += 1;
+        if (*thread).exit_round < ROUNDS && os::exit_hook_arm(record) {
+            return;
+        }
+        tls::set((&raw const ENDED).cast_mut());
+        end(thread);
+    }
+}
+
+/// Gives up all that a record holds; it is free for the next thread.
+///
+/// # Safety
+/// - The caller is the record's thread, after its last use of the stacks, or the only thread of a forked child.
+pub(crate) unsafe fn end(thread: *mut Thread) {
+    // SAFETY: the caller's duty.
+    unsafe {
+        let thread = &mut *thread;
+        thread.gate.enter();
+        thread.flush_stacks();
+        thread.ring.flush();
+        thread.drop_warm();
+        thread.drain_inbox();
+        thread.abandon_pages();
+        let mut page = thread.inbox.close();
+        // Bound: the pages that were in the inbox.
+        while !page.is_null() {
+            let next = crate::inbox::next_of(page);
+            thread.collect(page);
+            page = next;
+        }
+        stats::add(Counter::RemoteBatches, core::mem::take(&mut thread.ring.sent));
+        // ORDER: Relaxed: one writer.
+        stats::add(Counter::SlowCount, thread.counts.slow.swap(0, Ordering::Relaxed));
+        thread.gate.leave();
+        thread.report();
+        stats::sub(Counter::Threads, 1);
+        // ORDER: Release pairs with the Acquire in `take_record`: the next thread finds the record empty.
+        thread.life.store(UNUSED, Ordering::Release);
+    }
+}
+
+/// Frees a block that the fast path can't: no room, another kind of page, another region, or no block of ours.
+///
+/// # Safety
+/// - As for `free`: null, or a block of ours that nobody uses any more; anything else is reported if it can be told.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn free_slow(stacks: *mut Stacks, address: *mut u8) {
+    if address.is_null() {
+        return;
+    }
+    let Some((region, slice)) = region::find(address.addr()) else { report::foreign_pointer("free", address.addr()) };
+    // ORDER: Relaxed: the caller holds a block of the slice (S4).
+    let class = region.kind_byte(slice).load(Ordering::Relaxed) as usize;
+    // SAFETY: the caller's duty; see the branches.
+    unsafe {
+        if class != 0 {
+            if !region.is_first()
+                && let Some(stack) = current(stacks).map(|thread| &mut (*thread).stacks.by_class[class])
+                && stack.room > 0
+            {
+                // Blocks of further regions find room here.
+                let block = address.cast::<Block>();
+                Block::set_next(block, stack.top);
+                stack.top = block;
+                stack.room -= 1;
+                return;
+            }
+            let bytes = BLOCK_BYTES[class];
+            let start = if bytes as usize <= ONE_SLICE_BYTES_MAX { Some(slice) } else { region.start_of(slice) };
+            let Some(start) = start else { report::foreign_pointer("free", address.addr()) };
+            return free_in_page(stacks, region.page(start), address.cast(), bytes);
+        }
+        let Some(start) = region.start_of(slice) else { report::foreign_pointer("free", address.addr()) };
+        let page = region.page(start);
+        match (*page).kind() {
+            Kind::Starter => free_in_page(stacks, page, address.cast(), 16),
+            Kind::Large if (*page).start == address => crate::large::free(stacks, page),
+            _ => report::foreign_pointer("free", address.addr()),
+        }
+    }
+}
+
+unsafe fn free_in_page(stacks: *mut Stacks, page: *mut Page, block: *mut Block, block_bytes: u32) {
+    // SAFETY: the caller's duty: the block is a handed-out one of the page.
+    unsafe {
+        match current(stacks) {
+            Some(thread) => (*thread).free_small(page, block, block_bytes),
+            // A thread without a record sends each block home by itself.
+            None => {
+                Block::set_next(block, null_mut());
+                send_home(page, block, block, 1);
+            }
+        }
+    }
+}
+
+/// Usable bytes of a block; 0 for null.
+///
+/// # Safety
+/// - Null, or a block of ours in use.
+pub(crate) unsafe fn usable_bytes(address: *const u8, action: &str) -> usize {
+    if address.is_null() {
+        return 0;
+    }
+    let Some((region, slice)) = region::find(address.addr()) else { report::foreign_pointer(action, address.addr()) };
+    // ORDER: Relaxed: the caller holds a block of the slice (S4).
+    let class = region.kind_byte(slice).load(Ordering::Relaxed) as usize;
+    if class != 0 {
+        return BLOCK_BYTES[class] as usize;
+    }
+    let Some(start) = region.start_of(slice) else { report::foreign_pointer(action, address.addr()) };
+    let page = region.page(start);
+    // SAFETY: the run stands while the caller's block is in use.
+    unsafe {
+        match (*page).kind() {
+            Kind::Starter => {
+                let table = (*page).start.add(STARTER_TABLE_AT);
+                let at = address.addr() - (*page).start.addr();
+                BLOCK_BYTES[usize::from(*table.add(at / 16)) % CLASS_COUNT] as usize
+            }
+            Kind::Large if (*page).start.cast_const() == address => crate::large::usable_bytes(page),
+            _ => report::foreign_pointer(action, address.addr()),
+        }
+    }
+}
+
+/// What live threads have not yet reported.
+pub(crate) fn pending() -> stats::Pending {
+    let mut pending = stats::Pending::default();
+    for thread in all().chain(core::iter::once(SHARED.0.get())) {
+        // SAFETY: L2; the figures are atomic, and `sent` may be read a moment apart.
+        unsafe {
+            pending.allocated_bytes = pending.allocated_bytes.wrapping_add((*thread).counts.unreported());
+            // ORDER: Relaxed: figures.
+            pending.slow_count += (*thread).counts.slow.load(Ordering::Relaxed);
+            pending.remote_batches += (&raw const (*thread).ring.sent).read_volatile();
+        }
+    }
+    pending
+}
+
+/// The locks of this file, in their order, for a fork.
+pub(crate) fn locks() -> [&'static Lock; 2] {
+    [&SHARED_LOCK, &RECORDS]
+}
+
+/// Whether more than one thread has allocated so far.
+pub(crate) fn is_multi_threaded() -> bool {
+    stats::value(Counter::ThreadsTotal) > 1
+}
