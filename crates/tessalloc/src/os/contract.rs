@@ -42,7 +42,11 @@ fn assert_child_passes(test: &str, variables: &[(&str, &str)]) {
     let output = child(test, variables);
     let text = String::from_utf8_lossy(&output.stdout);
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{test} in a child: {}\n{text}\n{error}", output.status);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{test} in a child: {}\n{text}\n{error}",
+        output.status
+    );
 }
 
 /// Expects that a child ends before it prints [`SURVIVED`], with `message` on standard error.
@@ -118,7 +122,11 @@ macro_rules! suite {
                         let bytes = 3 * MIB;
                         let at = os::reserve(bytes, align, hint).expect("address space for a test");
                         assert_eq!(at.addr() % align, 0);
-                        assert!(taken.iter().all(|(start, other)| at.addr() + bytes <= *start || start + other <= at.addr()));
+                        assert!(
+                            taken
+                                .iter()
+                                .all(|(start, other)| at.addr() + bytes <= *start || start + other <= at.addr())
+                        );
                         taken.push((at.expose_provenance(), bytes));
                     }
                 }
@@ -554,7 +562,10 @@ mod simulation {
             let test = name_of("duties_that_are_broken_end_the_process");
             let output = child(&test, &[(WHICH, *name), ("SIM_PAGE_BYTES", "65536")]);
             let error = String::from_utf8_lossy(&output.stderr);
-            assert!(!output.status.success() && error.contains(message), "{name}: expected {message:?}, received {error}");
+            assert!(
+                !output.status.success() && error.contains(message),
+                "{name}: expected {message:?}, received {error}"
+            );
             assert!(!String::from_utf8_lossy(&output.stdout).contains(SURVIVED), "{name}: the child survived");
         }
     }

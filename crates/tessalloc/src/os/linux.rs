@@ -173,7 +173,8 @@ pub(crate) unsafe fn resident_count(at: *mut u8, bytes: usize) -> Option<usize> 
         return None;
     }
     // SAFETY: `flags` has a byte for each OS page, by the check above.
-    check("mincore", unsafe { syscall(libc::SYS_mincore, [at.addr(), bytes, flags.as_mut_ptr().addr(), 0, 0, 0]) }).ok()?;
+    check("mincore", unsafe { syscall(libc::SYS_mincore, [at.addr(), bytes, flags.as_mut_ptr().addr(), 0, 0, 0]) })
+        .ok()?;
     Some(flags[..count].iter().filter(|flag| **flag & 1 == 1).count())
 }
 
@@ -274,7 +275,8 @@ pub(crate) fn physical_bytes() -> u64 {
 pub(crate) fn address_limit() -> Option<u64> {
     let mut limit = [0u64; 2];
     // SAFETY: `prlimit64` writes two words; it reads no new limit since that pointer is null.
-    let result = unsafe { syscall(libc::SYS_prlimit64, [0, libc::RLIMIT_AS as usize, 0, limit.as_mut_ptr().addr(), 0, 0]) };
+    let result =
+        unsafe { syscall(libc::SYS_prlimit64, [0, libc::RLIMIT_AS as usize, 0, limit.as_mut_ptr().addr(), 0, 0]) };
     if result == 0 && limit[0] != u64::MAX { Some(limit[0]) } else { None }
 }
 

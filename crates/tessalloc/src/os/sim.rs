@@ -86,7 +86,9 @@ fn set_up() {
 fn store_page_bytes(bytes: usize) {
     if !bytes.is_power_of_two() || bytes < system::page_bytes() {
         let least = system::page_bytes();
-        broken(format_args!("Cannot simulate OS pages: expected a power of two of at least {least} bytes, received {bytes}"));
+        broken(format_args!(
+            "Cannot simulate OS pages: expected a power of two of at least {least} bytes, received {bytes}"
+        ));
     }
     PAGE_BYTES.store(bytes, Ordering::Relaxed);
 }
@@ -191,8 +193,9 @@ pub fn sites() -> impl Iterator<Item = Site> {
 fn site_entry(name: &'static str, place: &'static Location<'static>) -> &'static SiteEntry {
     let same = |known: *mut Location<'static>| {
         // SAFETY: S4: a published place is a `Location` of static life.
-        unsafe { known.as_ref() }
-            .is_some_and(|known| (known.line(), known.column(), known.file()) == (place.line(), place.column(), place.file()))
+        unsafe { known.as_ref() }.is_some_and(|known| {
+            (known.line(), known.column(), known.file()) == (place.line(), place.column(), place.file())
+        })
     };
     let _locked = lock();
     for entry in &SITES {
@@ -269,7 +272,8 @@ struct Shared(UnsafeCell<State>);
 unsafe impl Sync for Shared {}
 
 static STATE: Shared = Shared(UnsafeCell::new(State {
-    reservations: [Reservation { base: core::ptr::null_mut(), bytes: 0, committed: core::ptr::null_mut() }; RESERVATIONS_MAX],
+    reservations: [Reservation { base: core::ptr::null_mut(), bytes: 0, committed: core::ptr::null_mut() };
+        RESERVATIONS_MAX],
     counters: Counters {
         calls: 0,
         reservations: 0,
@@ -321,7 +325,10 @@ pub fn counters() -> Counters {
 
 impl Reservation {
     fn holds(&self, at: usize, bytes: usize) -> bool {
-        !self.base.is_null() && at >= self.base.addr() && bytes <= self.bytes && at - self.base.addr() <= self.bytes - bytes
+        !self.base.is_null()
+            && at >= self.base.addr()
+            && bytes <= self.bytes
+            && at - self.base.addr() <= self.bytes - bytes
     }
 
     fn overlaps(&self, at: usize, bytes: usize) -> bool {
@@ -356,7 +363,8 @@ impl Reservation {
     fn committed_bytes_all(&self) -> usize {
         let words = (self.bytes / page_bytes()).div_ceil(64);
         // SAFETY: S2, and the lock is held.
-        (0..words).map(|index| unsafe { *self.committed.add(index) }.count_ones() as usize).sum::<usize>() * page_bytes()
+        (0..words).map(|index| unsafe { *self.committed.add(index) }.count_ones() as usize).sum::<usize>()
+            * page_bytes()
     }
 
     /// Bytes of a range that are committed. The lock is held.
@@ -398,11 +406,15 @@ fn broken(what: core::fmt::Arguments<'_>) -> ! {
 fn check_range(state: &State, call: &str, at: usize, bytes: usize) -> Reservation {
     let page = page_bytes();
     if bytes == 0 || !at.is_multiple_of(page) || !bytes.is_multiple_of(page) {
-        broken(format_args!("Cannot {call}: expected a range of OS pages of {page} bytes, received {at:#x} + {bytes:#x}"));
+        broken(format_args!(
+            "Cannot {call}: expected a range of OS pages of {page} bytes, received {at:#x} + {bytes:#x}"
+        ));
     }
     match state.reservations.iter().find(|reservation| reservation.holds(at, bytes)) {
         Some(reservation) => *reservation,
-        None => broken(format_args!("Cannot {call}: expected a range inside a reservation, received {at:#x} + {bytes:#x}")),
+        None => {
+            broken(format_args!("Cannot {call}: expected a range inside a reservation, received {at:#x} + {bytes:#x}"))
+        }
     }
 }
 
@@ -414,7 +426,9 @@ fn check_committed(call: &str, at: *mut u8, bytes: usize) {
     let committed = reservation.committed_bytes(at.addr(), bytes);
     if committed != bytes {
         let at = at.addr();
-        broken(format_args!("Cannot {call}: expected a committed range, received {at:#x} + {bytes:#x} with {committed:#x} committed"));
+        broken(format_args!(
+            "Cannot {call}: expected a committed range, received {at:#x} + {bytes:#x} with {committed:#x} committed"
+        ));
     }
 }
 
@@ -441,7 +455,9 @@ pub(crate) fn reserve(bytes: usize, align: usize, hint: usize) -> Result<*mut u8
     refuse("reserve")?;
     let page = page_bytes();
     if bytes == 0 || !bytes.is_multiple_of(page) || !align.is_power_of_two() || align < page {
-        broken(format_args!("Cannot reserve: expected multiples of {page}, received {bytes:#x} bytes aligned to {align:#x}"));
+        broken(format_args!(
+            "Cannot reserve: expected multiples of {page}, received {bytes:#x} bytes aligned to {align:#x}"
+        ));
     }
     let mut locked = lock();
     let state = locked.state();
@@ -517,9 +533,12 @@ pub(crate) unsafe fn release(at: *mut u8, bytes: usize) {
     set_up();
     let mut locked = lock();
     let state = locked.state();
-    let Some(entry) = state.reservations.iter_mut().find(|entry| entry.base == at && entry.bytes == bytes && !at.is_null())
+    let Some(entry) =
+        state.reservations.iter_mut().find(|entry| entry.base == at && entry.bytes == bytes && !at.is_null())
     else {
-        broken(format_args!("Cannot release: expected a whole reservation that was not released yet, received {at:p} + {bytes:#x}"))
+        broken(format_args!(
+            "Cannot release: expected a whole reservation that was not released yet, received {at:p} + {bytes:#x}"
+        ))
     };
     let reservation = *entry;
     entry.base = core::ptr::null_mut();
@@ -570,7 +589,9 @@ pub(crate) unsafe fn populate_huge(at: *mut u8, bytes: usize) -> Result<(), OsEr
     let refused = refuse("populate_huge");
     check_committed("populate with huge pages", at, bytes);
     if !at.addr().is_multiple_of(HUGE_BYTES) || !bytes.is_multiple_of(HUGE_BYTES) {
-        broken(format_args!("Cannot populate with huge pages: expected multiples of {HUGE_BYTES}, received {at:p} + {bytes:#x}"));
+        broken(format_args!(
+            "Cannot populate with huge pages: expected multiples of {HUGE_BYTES}, received {at:p} + {bytes:#x}"
+        ));
     }
     refused?;
     // SAFETY: the caller's duty, checked above.
@@ -588,7 +609,9 @@ pub(crate) unsafe fn resident_count(at: *mut u8, bytes: usize) -> Option<usize> 
     check_range(lock().state(), "count resident pages", at.addr(), bytes);
     let page = page_bytes();
     if bytes / page > PAGES_MAX {
-        broken(format_args!("Cannot count resident pages: expected at most {PAGES_MAX} OS pages, received {at:p} + {bytes:#x}"));
+        broken(format_args!(
+            "Cannot count resident pages: expected at most {PAGES_MAX} OS pages, received {at:p} + {bytes:#x}"
+        ));
     }
     refused.ok()?;
     let mut count = 0;

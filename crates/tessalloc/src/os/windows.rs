@@ -16,9 +16,7 @@ use windows_sys::Win32::System::Memory::{
     MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE, MEM_RESERVE, PAGE_READWRITE, VirtualAlloc, VirtualFree,
 };
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
-use windows_sys::Win32::System::SystemInformation::{
-    GetSystemInfo, GlobalMemoryStatusEx, MEMORYSTATUSEX, SYSTEM_INFO,
-};
+use windows_sys::Win32::System::SystemInformation::{GetSystemInfo, GlobalMemoryStatusEx, MEMORYSTATUSEX, SYSTEM_INFO};
 use windows_sys::Win32::System::Threading::{
     CreateThread, FLS_OUT_OF_INDEXES, FlsAlloc, FlsSetValue, FlushProcessWriteBuffers, GetCurrentThreadId, INFINITE,
     STACK_SIZE_PARAM_IS_A_RESERVATION, Sleep, WaitOnAddress, WakeByAddressAll, WakeByAddressSingle,
@@ -229,9 +227,10 @@ pub(crate) fn random() -> u64 {
     if let Some(function) = found {
         // SAFETY: the signature that the system documents; writes `word` only, and always succeeds.
         unsafe {
-            core::mem::transmute::<unsafe extern "system" fn() -> isize, unsafe extern "system" fn(*mut u8, usize) -> i32>(
-                function,
-            )((&raw mut word).cast(), size_of::<u64>());
+            core::mem::transmute::<
+                unsafe extern "system" fn() -> isize,
+                unsafe extern "system" fn(*mut u8, usize) -> i32,
+            >(function)((&raw mut word).cast(), size_of::<u64>());
         }
     }
     if word != 0 {
@@ -243,7 +242,10 @@ pub(crate) fn random() -> u64 {
         QueryPerformanceCounter(&mut ticks);
         GetCurrentThreadId()
     };
-    let mut mixed = ticks as u64 ^ (u64::from(thread) << 40) ^ (&raw const word).addr() as u64 ^ (utf16::<1> as *const () as u64).rotate_left(20);
+    let mut mixed = ticks as u64
+        ^ (u64::from(thread) << 40)
+        ^ (&raw const word).addr() as u64
+        ^ (utf16::<1> as *const () as u64).rotate_left(20);
     for _ in 0..3 {
         mixed = (mixed ^ (mixed >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
@@ -367,7 +369,14 @@ pub(crate) fn spawn(run: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {
     let call = || {
         // SAFETY: `run_thread` takes what is passed for what it is.
         unsafe {
-            CreateThread(null(), STACK_BYTES, Some(run_thread), run as *mut c_void, STACK_SIZE_PARAM_IS_A_RESERVATION, null_mut())
+            CreateThread(
+                null(),
+                STACK_BYTES,
+                Some(run_thread),
+                run as *mut c_void,
+                STACK_SIZE_PARAM_IS_A_RESERVATION,
+                null_mut(),
+            )
         }
     };
     match keep_error("CreateThread", call, |thread| thread.is_null()) {
