@@ -267,12 +267,14 @@ pub(crate) unsafe fn move_to_larger(stacks: *mut Stacks, page: *mut Page, bytes:
         }
         (*new).wake = grown;
         let used_bytes = usable_bytes(page);
-        if !(is_fresh && used_bytes >= MOVE_BYTES_MIN && try_move(page, new, used_bytes)) {
+        if is_fresh && used_bytes >= MOVE_BYTES_MIN && try_move(page, new, used_bytes) {
+            // Nothing is left in the old run: it is no use warm.
+            count(current(stacks), -(give(page) as i64));
+        } else {
             (*new).start.copy_from_nonoverlapping((*page).start, used_bytes);
+            free(stacks, page);
         }
-        let start = (*new).start;
-        free(stacks, page);
-        start
+        (*new).start
     }
 }
 

@@ -184,6 +184,7 @@ impl RemoteWord {
 mod tests {
     use super::*;
     use core::cell::RefCell;
+    use std::vec::Vec;
 
     struct Recorded(RefCell<Vec<(u16, u16)>>);
 
