@@ -34,6 +34,8 @@ pub struct Table {
 }
 
 /// In the table stand inner functions: what a program puts in the place of `malloc` or of `tessalloc_malloc` is not this copy.
+/// They have a section of their own, or LLVM would merge them with the exported functions that they equal, and the table would
+/// reach those by name.
 static TABLE: Table = Table {
     version: 1,
     bytes: size_of::<Table>() as u32,
@@ -46,33 +48,40 @@ static TABLE: Table = Table {
     is_ours: inner_is_ours,
 };
 
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
 extern "C" fn inner_version() -> *const c_char {
     VERSION_TEXT.as_ptr().cast()
 }
 
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
 unsafe extern "C" fn inner_stats(out: *mut Stats) {
     // SAFETY: the caller of the table keeps the duties of `tessalloc_stats`.
     unsafe { write_stats(out) };
 }
 
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
 extern "C" fn inner_purge() -> usize {
     tessalloc::purge()
 }
 
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
 extern "C" fn inner_malloc(size: usize) -> *mut c_void {
     or_no_memory(raw::malloc(size))
 }
 
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
 unsafe extern "C" fn inner_free(block: *mut c_void) {
     // SAFETY: the caller of the table keeps the duties of `free`.
     unsafe { raw::free(block.cast()) };
 }
 
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
 unsafe extern "C" fn inner_usable_size(block: *const c_void) -> usize {
     // SAFETY: the caller of the table keeps the duties of `malloc_usable_size`.
     unsafe { raw::usable_size(block.cast()) }
 }
 
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
 extern "C" fn inner_is_ours(address: *const c_void) -> c_int {
     c_int::from(raw::is_ours(address.cast()))
 }

@@ -1,0 +1,136 @@
+//! The library's files: what they need, what they export, how they reach their thread local, and that no exported function
+//! leads back into the exported malloc.
+mod support;
+use std::collections::BTreeSet;
+use std::process::Command;
+use support::*;
+
+/// Everything that the library may export.
+const EXPORTS: &[&str] = &[
+    // malloc.rs
+    "malloc", "calloc", "realloc", "reallocarray", "free", "cfree", "free_sized", "free_aligned_sized", "aligned_alloc",
+    "memalign", "posix_memalign", "valloc", "pvalloc", "malloc_usable_size", "__libc_malloc", "__libc_calloc", "__libc_free",
+    "__libc_realloc", "__libc_memalign", "__libc_valloc", "__libc_pvalloc", "__posix_memalign",
+    // info.rs
+    "mallinfo", "mallinfo2", "mallopt", "malloc_trim", "malloc_info", "malloc_stats", "__libc_mallinfo2", "__libc_mallopt",
+    // own.rs
+    "tessalloc_version", "tessalloc_stats", "tessalloc_purge", "tessalloc_is_ours", "tessalloc_good_size", "tessalloc_malloc",
+    "tessalloc_calloc", "tessalloc_realloc", "tessalloc_aligned_alloc", "tessalloc_free", "tessalloc_usable_size",
+    "tessalloc_table_v1",
+    // cxx.rs: new
+    "_Znwm", "_Znam", "_ZnwmRKSt9nothrow_t", "_ZnamRKSt9nothrow_t", "_ZnwmSt11align_val_t", "_ZnamSt11align_val_t",
+    "_ZnwmSt11align_val_tRKSt9nothrow_t", "_ZnamSt11align_val_tRKSt9nothrow_t",
+    // cxx.rs: delete
+    "_ZdlPv", "_ZdaPv", "_ZdlPvm", "_ZdaPvm", "_ZdlPvRKSt9nothrow_t", "_ZdaPvRKSt9nothrow_t", "_ZdlPvSt11align_val_t",
+    "_ZdaPvSt11align_val_t", "_ZdlPvmSt11align_val_t", "_ZdaPvmSt11align_val_t", "_ZdlPvSt11align_val_tRKSt9nothrow_t",
+    "_ZdaPvSt11align_val_tRKSt9nothrow_t",
+];
+
+/// Names of the allocator's faces: a call of one from inside would recurse, or leave for somebody else's malloc.
+fn is_face(name: &str) -> bool {
+    EXPORTS.contains(&name)
+}
+
+fn tool(name: &str, arguments: &[&str]) -> String {
+    must(Command::new(name).env("LC_ALL", "C").args(arguments).arg(&library().shared))
+}
+
+#[test]
+fn shared_library_needs_libc_only() {
+    let dynamic = tool("readelf", &["--dynamic", "--wide"]);
+    let needed: Vec<&str> = dynamic
+        .lines()
+        .filter(|line| line.contains("(NEEDED)"))
+        .map(|line| line.split(['[', ']']).nth(1).expect("readelf names the library in brackets"))
+        .collect();
+    assert!(needed.contains(&"libc.so.6"), "{dynamic}");
+    let loader = |name: &str| name.starts_with("ld-linux");
+    assert!(needed.iter().all(|&name| name == "libc.so.6" || loader(name)), "needs more than libc: {needed:?}");
+    assert!(dynamic.contains("[libtessalloc.so]"), "the library has no name of its own: {dynamic}");
+}
+
+#[test]
+fn shared_library_exports_exactly_the_intended_names() {
+    let listing = tool("nm", &["--dynamic", "--defined-only"]);
+    let exported: BTreeSet<&str> = listing.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
+    assert_eq!(exported, EXPORTS.iter().copied().collect());
+}
+
+#[test]
+fn archive_shows_the_same_names_to_the_linker() {
+    let listing = must(Command::new("nm").args(["--defined-only", "--extern-only"]).arg(&library().archive));
+    let shown: BTreeSet<&str> = listing.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
+    for name in EXPORTS {
+        assert!(shown.contains(name), "the archive lacks {name}");
+    }
+    // What else there is are mangled names of Rust and the compiler's own routines, none of which a C program can mean.
+    let runtime = must(Command::new("readelf").args(["--symbols", "--wide"]).arg(&library().archive));
+    let visible: BTreeSet<&str> = runtime
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|row| row.len() == 8 && row[4] == "GLOBAL" && row[5] == "DEFAULT" && row[6] != "UND")
+        .map(|row| row[7])
+        .collect();
+    let strange: Vec<_> = visible.iter().filter(|name| !is_face(name) && !name.starts_with("_ZN") && !name.starts_with("_R")).collect();
+    let ours = |name: &&&&str| !["rust_eh_personality", "rust_begin_unwind"].contains(name);
+    assert!(!strange.iter().any(|name| ours(&name)), "the archive defines {strange:?}");
+}
+
+#[test]
+fn thread_local_is_one_word_at_a_fixed_place() {
+    let segments = tool("readelf", &["--segments", "--wide"]);
+    let tls: Vec<&str> = segments.lines().filter(|line| line.trim_start().starts_with("TLS ")).collect();
+    assert_eq!(tls.len(), 1, "{segments}");
+    let bytes = tls[0].split_whitespace().nth(5).expect("the size in memory");
+    assert_eq!(bytes, "0x000008", "the thread-local segment is not one word: {}", tls[0]);
+    let dynamic = tool("readelf", &["--dynamic", "--wide"]);
+    assert!(dynamic.contains("STATIC_TLS"), "the thread local is not initial-exec: {dynamic}");
+    let undefined = tool("nm", &["--dynamic", "--undefined-only"]);
+    assert!(!undefined.contains("__tls_get_addr"), "{undefined}");
+    let relocations = tool("readelf", &["--relocs", "--wide"]);
+    assert!(!relocations.contains("DTPMOD") && !relocations.contains("TLSDESC"), "{relocations}");
+}
+
+#[test]
+fn nothing_inside_calls_a_face() {
+    let undefined = tool("nm", &["--dynamic", "--undefined-only"]);
+    for line in undefined.lines() {
+        let name = line.split_whitespace().last().unwrap_or("").split('@').next().unwrap_or("");
+        assert!(!is_face(name), "the library imports {name}");
+    }
+    // Relocations by name are how a face could be reached from inside (through the PLT or the GOT): only C++'s operators are,
+    // by intent (cxx.rs).
+    let relocations = tool("readelf", &["--relocs", "--wide"]);
+    for line in relocations.lines() {
+        for word in line.split_whitespace() {
+            let name = word.split('@').next().unwrap_or("");
+            assert!(!is_face(name) || name.starts_with("_Z"), "the library reaches {name} by name: {line}");
+        }
+    }
+}
+
+#[test]
+fn malloc_and_free_do_not_call_themselves() {
+    let code = tool("objdump", &["--disassemble", "--no-show-raw-insn", "--wide"]);
+    let mut function = "";
+    let mut instructions = 0;
+    let mut seen = BTreeSet::new();
+    for line in code.lines() {
+        if let Some(name) = line.strip_suffix(">:").and_then(|line| line.split('<').nth(1)) {
+            function = name.split('@').next().unwrap_or(name);
+            seen.insert(function);
+            continue;
+        }
+        let target = line.split('<').nth(1).and_then(|rest| rest.split(['>', '@', '+']).next());
+        let (Some(target), true) = (target, line.contains("call") || line.contains("jmp") || line.contains("\tb")) else {
+            continue;
+        };
+        instructions += 1;
+        let inside = line.contains(&format!("<{target}+"));
+        // A jump inside the function shows as <malloc+0x20>; one to its start is recursion.
+        let to_face = is_face(target) && !inside && !line.contains('#');
+        assert!(!to_face || function.starts_with("_Z"), "{function} goes to {target}: {line}");
+    }
+    assert!(instructions > 100, "the disassembly was not understood: {instructions} calls and jumps found");
+    assert!(seen.contains("malloc") || seen.contains("__libc_malloc"), "no malloc in the disassembly");
+}
