@@ -147,23 +147,25 @@ unsafe fn purge_units(page: *mut Page, units: Units, from: usize, to: usize) -> 
     to - from
 }
 
-/// Takes the lowest hole of a page into use again: its blocks come back to the free list.
+/// Takes the lowest holes of a page into use again, as many as one block overlaps: at least that block comes back to the free
+/// list.
 ///
 /// # Safety
 /// - The caller holds the page, and it has holes.
 #[cold]
 pub(crate) unsafe fn refill_hole(page: *mut Page) {
-    // SAFETY: the caller's duty: P10 says that every block that overlaps the hole is free and not in the list.
+    // SAFETY: the caller's duty: P10 says that every block that overlaps a hole is free and not in the list.
     unsafe {
         let units = Units::of(page);
-        let mut holes = holes_of(page);
-        let unit = holes.trailing_zeros() as usize;
-        holes &= !(1 << unit);
+        let old = holes_of(page);
+        let (block, _) = units.blocks(old.trailing_zeros() as usize);
+        let filled = old & units.mask_of(block);
+        let holes = old & !filled;
         set_holes(page, holes);
-        stats::sub(Counter::HoleBytes, units.os_page as u64);
-        let (first, last) = units.blocks(unit);
-        for index in (first..=last).rev() {
-            if units.mask_of(index) & holes == 0 {
+        stats::sub(Counter::HoleBytes, u64::from(filled.count_ones()) * units.os_page as u64);
+        let (_, last) = units.blocks(127 - filled.leading_zeros() as usize);
+        for index in (block..=last).rev() {
+            if units.mask_of(index) & holes == 0 && units.mask_of(index) & filled != 0 {
                 let block = (*page).start.add(index * units.block_bytes).cast();
                 Block::set_next(block, (*page).free);
                 (*page).free = block;

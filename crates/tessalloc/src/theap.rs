@@ -95,6 +95,8 @@ pub(crate) struct Refill {
     pub(crate) is_fresh: bool,
 }
 
+const NO_BLOCKS: Refill = Refill { first: null_mut(), count: 0, is_fresh: false };
+
 impl Theap {
     pub(crate) const fn new() -> Self {
         Self {
@@ -217,13 +219,35 @@ impl Thread {
     }
 
     unsafe fn refill_from_pages(&mut self, class: SizeClass, want: u32) -> Refill {
-        let index = class.index();
+        // SAFETY: the caller is inside the gate.
+        unsafe {
+            // Bound: a second turn only when a page with room was adopted.
+            loop {
+                let refill = self.refill_from_queue(class, want);
+                if refill.count > 0 {
+                    return refill;
+                }
+                match DEFAULT.adopt(class.index()) {
+                    Some(page) => self.adopt(page),
+                    None => break,
+                }
+            }
+            let page = self.begin_page(class);
+            if page.is_null() { NO_BLOCKS } else { self.carve(page, want) }
+        }
+    }
+
+    unsafe fn refill_from_queue(&mut self, class: SizeClass, want: u32) -> Refill {
+        let queue = class.index();
         // SAFETY: the caller is inside the gate: all pages of the queue are this thread's (P1, T4).
         unsafe {
             for _ in 0..PAGES_MAX {
-                let page = self.theap.queues[index].first;
+                let page = self.theap.queues[queue].first;
                 if page.is_null() {
                     break;
+                }
+                if (*page).free.is_null() && (*page).carved == (*page).reserved && (*page).holes != [0; 2] {
+                    crate::holes::refill_hole(page);
                 }
                 let (first, count) = (*page).take_free(want);
                 if count > 0 {
@@ -232,31 +256,10 @@ impl Thread {
                 if (*page).carved < (*page).reserved {
                     return self.carve(page, want);
                 }
-                if (*page).holes != [0; 2] {
-                    crate::holes::refill_hole(page);
-                    continue;
-                }
                 self.retire_full(page);
             }
-            if let Some(page) = DEFAULT.adopt(index) {
-                self.adopt(page);
-                if (*page).has_room() {
-                    if (*page).free.is_null() && (*page).carved == (*page).reserved {
-                        crate::holes::refill_hole(page);
-                    }
-                    let (first, count) = (*page).take_free(want);
-                    if count > 0 {
-                        return self.count_out(page, first, count, false);
-                    }
-                    return self.carve(page, want);
-                }
-            }
-            let page = self.begin_page(class);
-            if page.is_null() {
-                return Refill { first: null_mut(), count: 0, is_fresh: false };
-            }
-            self.carve(page, want)
         }
+        NO_BLOCKS
     }
 
     unsafe fn carve(&mut self, page: *mut Page, want: u32) -> Refill {
@@ -466,11 +469,10 @@ impl Thread {
 
     /// Blocks from the slice that all classes share at first; none if it has no room left.
     unsafe fn carve_starter(&mut self, class: SizeClass, count: u32) -> Refill {
-        let none = Refill { first: null_mut(), count: 0, is_fresh: false };
         // SAFETY: the caller is inside the gate; the starter page is this thread's (T5).
         unsafe {
             if self.theap.starter.is_null() && !self.begin_starter() {
-                return none;
+                return NO_BLOCKS;
             }
             let page = self.theap.starter;
             let bytes = class.block_bytes();
@@ -479,7 +481,7 @@ impl Thread {
             let at = ((*page).carved as usize * 16).next_multiple_of(align);
             let count = count.min(((STARTER_TABLE_AT.saturating_sub(at)) / bytes) as u32);
             if count == 0 {
-                return none;
+                return NO_BLOCKS;
             }
             let end = at + count as usize * bytes;
             let table = (*page).start.add(STARTER_TABLE_AT);
