@@ -40,6 +40,7 @@ interface Target {
   readonly environment: Readonly<Record<string, string>>
 }
 
+const qemu = 'qemu-aarch64 -L /usr/aarch64-linux-gnu'
 /** Reservations cost wine and qemu time for each OS page: both get small ones. */
 const emulated = { TESSALLOC_RESERVE: '1GiB' }
 
@@ -65,7 +66,8 @@ function targets(wine: string): readonly Target[] {
       environment: {
         ...emulated,
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER: 'aarch64-linux-gnu-gcc',
-        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER: 'qemu-aarch64 -L /usr/aarch64-linux-gnu',
+        CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER: qemu,
+        TESSALLOC_TEST_RUNNER: qemu,
       },
     },
     {

@@ -18,8 +18,8 @@ use windows_sys::Win32::System::Memory::{
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 use windows_sys::Win32::System::SystemInformation::{GetSystemInfo, GlobalMemoryStatusEx, MEMORYSTATUSEX, SYSTEM_INFO};
 use windows_sys::Win32::System::Threading::{
-    CreateThread, FLS_OUT_OF_INDEXES, FlsAlloc, FlsSetValue, FlushProcessWriteBuffers, GetCurrentThreadId, INFINITE,
-    STACK_SIZE_PARAM_IS_A_RESERVATION, Sleep, WaitOnAddress, WakeByAddressAll, WakeByAddressSingle,
+    CreateThread, FLS_OUT_OF_INDEXES, FlsAlloc, FlsGetValue, FlsSetValue, FlushProcessWriteBuffers, GetCurrentThreadId,
+    INFINITE, STACK_SIZE_PARAM_IS_A_RESERVATION, Sleep, WaitOnAddress, WakeByAddressAll, WakeByAddressSingle,
 };
 
 use super::{EnvValue, OsError};
@@ -320,11 +320,25 @@ static EXIT_INDEX: AtomicU32 = AtomicU32::new(FLS_OUT_OF_INDEXES);
 /// What the callback calls.
 static EXIT_HOOK: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 
+/// The system calls this once; a hook that armed itself again is called again at once, as other systems do in further rounds.
 unsafe extern "system" fn run_exit_hook(value: *const c_void) {
+    const ROUNDS: u32 = 8;
     // ORDER: Acquire pairs with the Release in `exit_hook_create`.
     let hook = EXIT_HOOK.load(Ordering::Acquire);
-    // SAFETY: `exit_hook_create` stored a function of this type before it made the index.
-    unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void)>(hook)(value.cast_mut()) }
+    // ORDER: Acquire, as above.
+    let index = EXIT_INDEX.load(Ordering::Acquire);
+    let mut value = value.cast_mut();
+    for _ in 0..ROUNDS {
+        // SAFETY: `exit_hook_create` stored a function of this type before it made the index, which is never freed.
+        unsafe {
+            FlsSetValue(index, null());
+            core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void)>(hook)(value);
+            value = FlsGetValue(index);
+        }
+        if value.is_null() {
+            return;
+        }
+    }
 }
 
 /// Makes the index. `hook` runs on each thread that armed it with the pointer it armed; in a program with fibres, when the fibre
