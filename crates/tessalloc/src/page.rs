@@ -5,7 +5,7 @@
 //!
 //! | field        | unit   | written by     | how     | always true                                                    |
 //! |--------------|--------|----------------|---------|----------------------------------------------------------------|
-//! | `owner`      | thread | holder         | Release | P1 the address of a live or exited thread's record, or 0 = nobody |
+//! | `owner`      | thread | holder         | Release | P1 the address of a thread's record, with `OWNER_ENDED` if that thread has ended; or 0 = nobody |
 //! | `start`      | –      | set once       | plain   | P2 the first byte of the page, on a slice                       |
 //! | `free`       | blocks | holder         | plain   | P3 a list of free carved blocks of this page, outside all holes |
 //! | `used`       | blocks | holder         | plain   | P4 carved blocks that are handed out: used by the program, on a stack, or on their way home |
@@ -52,6 +52,9 @@ pub(crate) enum Kind {
     /// A large run kept by a thread for its next request.
     Warm = 5,
 }
+
+/// Flag of the owner word: the record is right, but its thread has ended while the page was on its way into the inbox.
+pub(crate) const OWNER_ENDED: usize = 1;
 
 /// The page is in its theap's queue.
 pub(crate) const IN_QUEUE: u8 = 1;

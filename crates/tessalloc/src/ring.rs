@@ -10,7 +10,7 @@ use core::ptr::null_mut;
 
 use crate::block::Block;
 use crate::heap;
-use crate::page::{Page, PageLinks};
+use crate::page::{OWNER_ENDED, Page, PageLinks};
 use crate::remote::{List, Pushed, State};
 use crate::sync::Ordering;
 use crate::thread::Thread;
@@ -145,7 +145,8 @@ pub(crate) unsafe fn send_home(page: *mut Page, head: *mut Block, tail: *mut Blo
             Pushed::Left => {}
             Pushed::Post => {
                 // ORDER: Acquire: the record's inbox was opened before the owner took pages (R3).
-                let owner: *mut Thread = core::ptr::with_exposed_provenance_mut((*page).owner.load(Ordering::Acquire));
+                let owner = (*page).owner.load(Ordering::Acquire) & !OWNER_ENDED;
+                let owner: *mut Thread = core::ptr::with_exposed_provenance_mut(owner);
                 // R3: the owner keeps its tie to the page until it has it out of its inbox. Records are never unmapped.
                 if !(*owner).inbox.push(page) {
                     // The owner has ended: the page is ours to settle.

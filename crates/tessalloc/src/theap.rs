@@ -16,7 +16,7 @@ use core::ptr::null_mut;
 use crate::block::Block;
 use crate::heap::{self, DEFAULT};
 use crate::inbox::next_of;
-use crate::page::{FRESH, FULL, IN_QUEUE, Kind, ORPHAN, Page, slice_count_of};
+use crate::page::{FRESH, FULL, IN_QUEUE, Kind, ORPHAN, OWNER_ENDED, Page, slice_count_of};
 use crate::region::{self, SLICE_BYTES};
 use crate::remote::State;
 use crate::report::check;
@@ -553,8 +553,11 @@ impl Thread {
                 let bytes = DEFAULT.settle(page);
                 self.counts.allocated(-(bytes as i64));
             } else {
-                // A push is about to put it into the inbox: who finds it there, or finds the inbox closed, settles it (R3).
+                // A push is about to put it into the inbox: who finds it there, or finds the inbox closed, settles it (R3). The
+                // record's next thread must not take it for its own meanwhile.
                 (*page).flags |= ORPHAN;
+                // ORDER: Relaxed: either value leads the push to the same inbox.
+                (*page).owner.store(self.token() | OWNER_ENDED, Ordering::Relaxed);
             }
         }
     }

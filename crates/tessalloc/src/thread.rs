@@ -348,9 +348,6 @@ fn start() -> Option<*mut Thread> {
     // SAFETY: L1: the record is this thread's from here on.
     unsafe {
         (*thread).exit_round = 0;
-        (*thread).inbox.open();
-        // ORDER: Release pairs with the Acquire in `is_live`.
-        (*thread).life.store(LIVE, Ordering::Release);
         stats::add(Counter::Threads, 1);
         stats::add(Counter::ThreadsTotal, 1);
         // From here on this thread can allocate, as the calls below may.
@@ -377,13 +374,16 @@ fn start_process() {
 fn take_record() -> Option<*mut Thread> {
     let _guard = RECORDS.lock();
     // Bound: the records there are: the most threads there ever were at once.
-    for thread in all() {
-        // SAFETY: L2. ORDER: Acquire pairs with the Release at the last thread's end.
-        if unsafe { (*thread).life.load(Ordering::Acquire) } == UNUSED {
-            return Some(thread);
-        }
+    // SAFETY: L2. ORDER: Acquire pairs with the Release at the last thread's end: the record is empty.
+    let unused = all().find(|thread| unsafe { (**thread).life.load(Ordering::Acquire) } == UNUSED);
+    let thread = unused.or_else(make_record)?;
+    // SAFETY: L1: taken under the lock, from where on nobody else takes it.
+    unsafe {
+        (*thread).inbox.open();
+        // ORDER: Release pairs with the Acquire in `is_live`.
+        (*thread).life.store(LIVE, Ordering::Release);
     }
-    make_record()
+    Some(thread)
 }
 
 fn make_record() -> Option<*mut Thread> {

@@ -1,0 +1,357 @@
+//! A scripted life of the allocator on the simulated system, run in a process of its own: every kind of block, threads that come
+//! and go, frees from elsewhere, giving memory back, a fork. Blocks are written and looked at again; the figures must add up.
+//!
+//! The test program itself allocates from the system's allocator. What the life sees goes to standard output, a line each.
+
+use std::process::{Command, Output};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tessalloc::os::sim;
+use tessalloc::raw;
+
+/// Set in the child; the value holds the [`Plan`]'s flags.
+const LIFE: &str = "TESSALLOC_LIFE";
+/// The last line of a life that went well.
+pub const DONE: &str = "life: done";
+
+/// What a life may meet.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    /// Allocations may fail before failing is switched off.
+    pub may_fail: bool,
+    /// Memory may run out to the end.
+    pub is_scarce: bool,
+    /// Whether it waits for the background thread.
+    pub idles: bool,
+}
+
+impl Plan {
+    fn text(self) -> String {
+        format!("{}{}{}", u8::from(self.may_fail), u8::from(self.is_scarce), u8::from(self.idles))
+    }
+
+    fn of(text: &str) -> Plan {
+        let flag = |index| text.as_bytes().get(index) == Some(&b'1');
+        Plan { may_fail: flag(0), is_scarce: flag(1), idles: flag(2) }
+    }
+}
+
+/// Runs a life in a child: the test `child` of the same program, which must call [`live_if_child`].
+pub fn run(plan: Plan, variables: &[(&str, String)]) -> Output {
+    Command::new(std::env::current_exe().expect("the test program has a path"))
+        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .env(LIFE, plan.text())
+        .envs(variables.iter().map(|(name, value)| (*name, value.as_str())))
+        .output()
+        .expect("the test program starts again")
+}
+
+/// The life's lines, if it went well.
+pub fn lines(output: &Output) -> Result<Vec<String>, String> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    if output.status.success() && text.contains(DONE) {
+        return Ok(text.lines().map(String::from).collect());
+    }
+    Err(format!("{}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr)))
+}
+
+/// In a child: lives, and prints what it saw.
+pub fn live_if_child() {
+    let Ok(plan) = std::env::var(LIFE) else { return };
+    let plan = Plan::of(&plan);
+    live(plan.may_fail || plan.is_scarce);
+    println!("calls\tbusy\t{}", sim::counters().calls);
+    if plan.idles {
+        idle();
+    }
+    println!("calls\tall\t{}", sim::counters().calls);
+    for site in sim::sites() {
+        println!("site\t{}\t{}:{}\t{}\t{}", site.name, site.file, site.line, site.calls, site.failures);
+    }
+    sim::fail_at(None, 0);
+    live(plan.is_scarce);
+    println!("{DONE}");
+}
+
+/// A block and what was written into it.
+struct Block {
+    at: *mut u8,
+    size: usize,
+    seed: u8,
+}
+
+// SAFETY: a block may be used and freed on any thread.
+unsafe impl Send for Block {}
+
+/// Distances of the bytes that are written and looked at: each OS page is met, and so is the last byte.
+const STRIDE: usize = 1021;
+
+impl Block {
+    fn at(address: *mut u8, size: usize, seed: u8) -> Option<Block> {
+        if address.is_null() {
+            return None;
+        }
+        // SAFETY: a block of at least `size` bytes.
+        assert!(unsafe { raw::usable_size(address) } >= size);
+        let block = Block { at: address, size, seed };
+        block.write();
+        Some(block)
+    }
+
+    fn offsets(size: usize) -> impl Iterator<Item = usize> {
+        (0..size).step_by(STRIDE).chain(size.checked_sub(1))
+    }
+
+    fn byte(&self, offset: usize) -> u8 {
+        self.seed ^ (offset / STRIDE) as u8
+    }
+
+    fn write(&self) {
+        for offset in Self::offsets(self.size) {
+            // SAFETY: inside the block.
+            unsafe { self.at.add(offset).write(self.byte(offset)) };
+        }
+    }
+
+    /// Expects the first `size` bytes as they were written.
+    fn check(&self, size: usize) {
+        for offset in (0..size.min(self.size)).step_by(STRIDE) {
+            // SAFETY: inside the block.
+            let found = unsafe { self.at.add(offset).read() };
+            assert_eq!(found, self.byte(offset), "byte {offset} of a block of {} at {:p}", self.size, self.at);
+        }
+    }
+
+    fn new(size: usize, align: usize) -> Option<Block> {
+        let at = raw::aligned(size, align);
+        assert_eq!(at.addr() % align, 0);
+        Block::at(at, size, (size ^ align) as u8 | 1)
+    }
+
+    fn zeroed(size: usize) -> Option<Block> {
+        let at = raw::calloc(size, 1);
+        if !at.is_null() {
+            for offset in Self::offsets(size) {
+                // SAFETY: inside the block.
+                assert_eq!(unsafe { at.add(offset).read() }, 0, "byte {offset} of a zeroed block of {size}");
+            }
+        }
+        Block::at(at, size, size as u8 | 1)
+    }
+
+    /// The block at another size; as it was if that fails.
+    fn resized(mut self, size: usize) -> (Block, bool) {
+        // SAFETY: allocated by `raw`, and nobody else's.
+        let at = unsafe { raw::realloc(self.at, size) };
+        if at.is_null() {
+            self.check(self.size);
+            return (self, false);
+        }
+        self.at = at;
+        self.check(size);
+        self.size = size;
+        self.write();
+        (self, true)
+    }
+
+    fn free(self) {
+        self.check(self.size);
+        // SAFETY: allocated by `raw`, and freed once, since `self` is taken.
+        unsafe { raw::free(self.at) };
+    }
+}
+
+/// Blocks, and whether one that is missing is a fault.
+struct Life {
+    may_fail: bool,
+    blocks: Vec<Block>,
+}
+
+impl Life {
+    fn keep(&mut self, block: Option<Block>, what: &str) {
+        assert!(block.is_some() || self.may_fail, "no memory for {what}");
+        self.blocks.extend(block);
+    }
+
+    fn sizes(&mut self) {
+        for shift in 0..17 {
+            for step in [0, 1, 3] {
+                let size = (1 << shift) + (step << shift >> 2);
+                for align in [1, 16, 64, 4096, 64 << 10] {
+                    self.keep(Block::new(size, align), "a small block");
+                }
+                self.keep(Block::zeroed(size), "a small zeroed block");
+            }
+        }
+        for size in [200 << 10, (1 << 20) + 1, 3 << 20, 5 << 20, 9 << 20] {
+            for align in [16, 2 << 20, 8 << 20] {
+                self.keep(Block::new(size, align), "a large block");
+            }
+            self.keep(Block::zeroed(size), "a large zeroed block");
+        }
+    }
+
+    fn free_every(&mut self, nth: usize) {
+        let (mut freed, mut kept) = (Vec::new(), Vec::new());
+        for (index, block) in std::mem::take(&mut self.blocks).into_iter().enumerate() {
+            if index % nth == 0 { freed.push(block) } else { kept.push(block) }
+        }
+        freed.into_iter().for_each(Block::free);
+        self.blocks = kept;
+    }
+
+    fn resizes(&mut self) {
+        let steps = [1, 100, 5000, 40 << 10, 70 << 10, 400 << 10, 3 << 20, 7 << 20, 12 << 20, 2 << 20, 90 << 10, 3000, 8];
+        let mut block = Block::new(24, 16);
+        assert!(block.is_some() || self.may_fail);
+        for size in steps {
+            let Some(before) = block.take() else { return };
+            let (after, done) = before.resized(size);
+            assert!(done || self.may_fail, "no memory to resize to {size}");
+            block = Some(after);
+        }
+        block.into_iter().for_each(Block::free);
+        // Two that grow past each other, so that neither can grow where it lies.
+        let mut pair = [Block::new(1 << 20, 16), Block::new(1 << 20, 16)];
+        for megabytes in 2..8 {
+            pair = pair.map(|block| {
+                let (block, done) = block?.resized(megabytes << 20);
+                assert!(done || self.may_fail, "no memory to grow to {megabytes} MiB");
+                Some(block)
+            });
+        }
+        pair.into_iter().flatten().for_each(Block::free);
+    }
+
+    /// Threads that allocate, free some, hand the rest over, wait, and end; some end first, so that their pages are orphans.
+    fn threads(&mut self) {
+        let may_fail = self.may_fail;
+        let (send, receive) = mpsc::channel::<Vec<Block>>();
+        let workers: Vec<_> = (0..4_usize)
+            .map(|worker| {
+                let (send, (release, wait)) = (send.clone(), mpsc::channel::<()>());
+                let run = move || {
+                    let mut life = Life { may_fail, blocks: Vec::new() };
+                    for round in 0..4000 {
+                        life.keep(Block::new(16 + (round * 7 + worker) % 900, 16), "a block of a thread");
+                    }
+                    life.keep(Block::new(300 << 10, 16), "a large block of a thread");
+                    life.keep(Block::new(40 << 10, 16), "a medium block of a thread");
+                    life.free_every(3);
+                    send.send(std::mem::take(&mut life.blocks)).expect("the main thread listens");
+                    let _ = wait.recv();
+                };
+                (thread::spawn(run), release)
+            })
+            .collect();
+        drop(send);
+        let handed: Vec<Vec<Block>> = (0..workers.len()).map(|_| receive.recv().expect("a thread's blocks")).collect();
+        let mut handed = handed.into_iter();
+        // While they wait: frees to live owners, and their memory given back from here.
+        handed.by_ref().take(2).flatten().for_each(Block::free);
+        tessalloc::purge();
+        let mut handles = Vec::new();
+        for (handle, release) in workers {
+            drop(release);
+            handles.push(handle);
+        }
+        for handle in handles {
+            handle.join().expect("a thread ends well");
+        }
+        // Pages without an owner.
+        handed.flatten().for_each(Block::free);
+    }
+
+    /// More of one size than an OS page holds, all but a few freed: holes inside pages.
+    fn holes(&mut self) {
+        let mut blocks: Vec<Option<Block>> = (0..20_000).map(|_| Block::new(512, 16)).collect();
+        assert!(self.may_fail || blocks.iter().all(Option::is_some));
+        for (index, block) in blocks.iter_mut().enumerate() {
+            if index % 500 != 0
+                && let Some(block) = block.take()
+            {
+                block.free();
+            }
+        }
+        tessalloc::purge();
+        blocks.iter().flatten().for_each(|block| block.check(512));
+        for block in &mut blocks {
+            if block.is_none() {
+                *block = Block::new(512, 16);
+            }
+        }
+        blocks.into_iter().flatten().for_each(Block::free);
+    }
+
+    /// A child that allocates and frees what it inherited.
+    fn fork(&mut self) {
+        // SAFETY: the child uses the allocator under test and system calls only, and ends without running anything else.
+        unsafe {
+            let process = libc::fork();
+            assert!(process >= 0, "a process for a test");
+            if process == 0 {
+                std::mem::take(&mut self.blocks).into_iter().for_each(Block::free);
+                let fresh: Vec<_> = (1..200).map(|size| Block::new(size * 37, 16)).collect();
+                let enough = self.may_fail || fresh.iter().all(Option::is_some);
+                fresh.into_iter().flatten().for_each(Block::free);
+                libc::_exit(i32::from(!enough));
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(process, &mut status, 0), process);
+            assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the forked child ended with {status:#x}");
+        }
+    }
+
+    /// The figures against each other, against the blocks, and against the system.
+    fn add_up(&self) {
+        /// What a thread may keep ready on its stacks and count as used, as `Stats::allocated_bytes` states.
+        const READY_BYTES_MAX: u64 = 512 << 10;
+        let stats = tessalloc::stats();
+        let system = sim::counters();
+        // SAFETY: blocks in use.
+        let live: u64 = self.blocks.iter().map(|block| unsafe { raw::usable_size(block.at) } as u64).sum();
+        let text = format!("{live} live bytes, {stats:?}, {system:?}");
+        assert_eq!(stats.allocated_bytes + stats.retained_bytes, stats.committed_bytes, "{text}");
+        assert!(stats.committed_bytes <= stats.committed_peak_bytes, "{text}");
+        assert!(stats.committed_bytes <= system.committed_bytes, "{text}");
+        assert!(stats.reserved_bytes <= system.reserved_bytes, "{text}");
+        assert!(stats.purged_bytes <= system.purged_bytes, "{text}");
+        assert!(live <= stats.allocated_bytes, "{text}");
+        // The thread here, those that live on, and the shared record for what is beside threads.
+        assert!(stats.allocated_bytes <= live + (stats.threads + 1) * READY_BYTES_MAX, "{text}");
+        assert!(stats.threads <= stats.threads_total, "{text}");
+        let inside = |block: &Block| sim::is_reserved(block.at, block.size.max(1));
+        assert!(self.blocks.iter().all(inside), "a block outside of what was reserved");
+        let counted = self.blocks.iter().filter(|block| block.size > 64 << 10).count() as u64;
+        assert!(counted <= stats.large_blocks, "{counted} large blocks, {text}");
+    }
+}
+
+fn live(may_fail: bool) {
+    let mut life = Life { may_fail, blocks: Vec::new() };
+    assert!(raw::malloc(usize::MAX / 2 + 1).is_null());
+    life.sizes();
+    life.add_up();
+    life.free_every(2);
+    life.add_up();
+    life.resizes();
+    life.threads();
+    life.add_up();
+    life.holes();
+    life.fork();
+    tessalloc::purge();
+    life.add_up();
+    life.free_every(1);
+    tessalloc::purge();
+    life.add_up();
+}
+
+/// Frees much and waits until the background thread, or a later call, has given it back.
+fn idle() {
+    let blocks: Vec<_> = (0..40_000).filter_map(|_| Block::new(1200, 16)).collect();
+    blocks.into_iter().for_each(Block::free);
+    thread::sleep(Duration::from_millis(2500));
+    Block::new(1200, 16).into_iter().for_each(Block::free);
+}
