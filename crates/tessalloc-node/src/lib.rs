@@ -1,0 +1,88 @@
+//! The Node-API binding: it converts between JavaScript and whichever allocator serves this process, and decides nothing.
+//!
+//! | who serves `malloc` | statistics from | purge by | found by |
+//! |---|---|---|---|
+//! | the preload library | its table of functions | its table of functions | [`live::table`] |
+//! | glibc | `mallinfo2` | `malloc_trim(0)` | image that defines `malloc` |
+//! | another | nowhere: every figure is NaN | nothing | image that defines `malloc` |
+//!
+//! `src/native.ts` is the only importer of what this exports; the public API lies in TypeScript.
+
+mod live;
+mod process;
+
+use napi::bindgen_prelude::Float64ArraySlice;
+use napi_derive::napi;
+
+/// Which allocator serves this process.
+#[napi(object)]
+pub struct AllocatorInfo {
+    /// Whether the preload library is in this process and serves its `malloc`.
+    pub preload: bool,
+    /// Name of the allocator that serves `malloc`.
+    pub allocator: String,
+    /// Version of tessalloc: of the preload library if it is live, else of this add-on.
+    pub version: String,
+    /// Image that defines `malloc`, if the system tells.
+    pub path: Option<String>,
+}
+
+/// What a purge did.
+#[napi(object)]
+pub struct Purged {
+    /// Who gave memory back: `tessalloc`, `glibc` or `none`.
+    pub via: String,
+    /// Bytes given back as the allocator counts them; NaN where it does not say.
+    pub returned_bytes: f64,
+}
+
+/// Which allocator serves this process.
+#[napi]
+pub fn allocator_info() -> AllocatorInfo {
+    let path = process::image_of_malloc();
+    match live::table() {
+        Some(table) => {
+            AllocatorInfo { preload: true, allocator: "tessalloc".into(), version: table.version_text(), path }
+        }
+        None => AllocatorInfo {
+            preload: false,
+            allocator: process::allocator_name(path.as_deref()).into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            path,
+        },
+    }
+}
+
+/// Writes mapped, committed, allocated, retained, metadata, committed at its peak, and purged bytes, in this order.
+/// NaN is written for what the allocator does not tell. `out` must hold seven numbers; a shorter one is filled as far as it goes.
+#[napi]
+pub fn memory_figures(mut out: Float64ArraySlice<'_>) {
+    let figures = match live::table() {
+        Some(table) => table.figures(),
+        None if process::is_glibc() => process::glibc_figures(),
+        None => [f64::NAN; 7],
+    };
+    // SAFETY: JavaScript of this thread waits for this call, and workers can only reach the numbers if the caller shared them.
+    for (to, from) in unsafe { out.as_mut() }.iter_mut().zip(figures) {
+        *to = from;
+    }
+}
+
+/// Gives unused memory of the whole process back to the system now.
+#[napi]
+pub fn purge() -> Purged {
+    match live::table() {
+        Some(table) => Purged { via: "tessalloc".into(), returned_bytes: table.purge() as f64 },
+        None if process::is_glibc() => {
+            process::glibc_trim();
+            Purged { via: "glibc".into(), returned_bytes: f64::NAN }
+        }
+        None => Purged { via: "none".into(), returned_bytes: 0.0 },
+    }
+}
+
+/// Microseconds of CPU that ended child processes of this process have used, with their own children that they waited for.
+#[napi]
+pub fn child_cpu_micros() -> f64 {
+    process::child_cpu_micros()
+}

@@ -1,0 +1,51 @@
+// What the scripts share.
+import { spawnSync } from 'node:child_process'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import pc from 'picocolors'
+
+/** The checkout. */
+export const root: string = dirname(dirname(fileURLToPath(import.meta.url)))
+/** Where cargo builds. */
+export const targetFolder: string = process.env.CARGO_TARGET_DIR ?? join(root, 'target')
+
+const modules = join(root, 'node_modules')
+export const napi: string = join(modules, '@napi-rs', 'cli', 'dist', 'cli.js')
+export const tsc: string = join(modules, 'typescript', 'bin', 'tsc')
+export const biome: string = join(modules, '@biomejs', 'biome', 'bin', 'biome')
+export const ava: string = join(modules, 'ava', 'entrypoints', 'cli.mjs')
+
+/** A command that failed; its own output is on the terminal already. */
+export class CommandError extends Error {}
+
+/** Runs a command in the checkout with our terminal; throws when it fails. */
+export function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): void {
+  const result = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } })
+  if (result.error) throw new CommandError(`${command} could not be started: ${result.error.message}`)
+  if (result.status !== 0) {
+    const how = result.signal ? `by ${result.signal}` : `with exit code ${result.status}`
+    throw new CommandError(`"${[command, ...args].join(' ')}" ended ${how}`)
+  }
+}
+
+/** Announces a step, runs it, and tells how long it took. */
+export function step(name: string, work: () => void): void {
+  console.error(pc.bold(`▶ ${name}`))
+  const start = performance.now()
+  work()
+  console.error(pc.dim(`  ${name}: ${((performance.now() - start) / 1000).toFixed(1)} s`))
+}
+
+/** Runs a script's main function: a failed command ends it without a stack trace. */
+export function main(work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error
+    console.error(`tessalloc: ${error.message}`)
+    console.error(
+      'If cargo or npm could not download something, check the network and their proxy and registry settings.',
+    )
+    process.exit(1)
+  }
+}

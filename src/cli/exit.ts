@@ -1,0 +1,44 @@
+import { constants } from 'node:os'
+import { TessallocError } from '../errors.ts'
+import { binaryPath } from '../native.ts'
+
+/** Exit codes of the command line; a program that is run passes its own through. */
+export const exitCode = { ok: 0, failed: 1, usage: 2, unsupported: 3, notExecutable: 126, notFound: 127 } as const
+
+/** Ends a command with `code` after `message` was printed. */
+export class ExitError extends Error {
+  readonly code: number
+
+  constructor(code: number, message: string) {
+    super(message)
+    this.name = 'ExitError'
+    this.code = code
+  }
+}
+
+/** The exit code a shell gives a program that a signal ended. */
+export function codeOfSignal(signal: NodeJS.Signals): number {
+  return 128 + constants.signals[signal]
+}
+
+/** What the failure to start `command` means to a shell. */
+export function startError(command: string, error: NodeJS.ErrnoException): ExitError {
+  if (error.code === 'ENOENT') return new ExitError(exitCode.notFound, `Cannot run ${command}: no such command`)
+  return new ExitError(exitCode.notExecutable, `Cannot run ${command}: ${error.message}`)
+}
+
+/** Path of the preload library. Ends the command with code 3 where there is none. */
+export function preloadPath(): string {
+  if (process.platform !== 'linux') {
+    throw new ExitError(
+      exitCode.unsupported,
+      `Cannot preload an allocator on ${process.platform}: this works on Linux only so far`,
+    )
+  }
+  try {
+    return binaryPath('libtessalloc.so')
+  } catch (error) {
+    if (error instanceof TessallocError) throw new ExitError(exitCode.unsupported, error.message)
+    throw error
+  }
+}
