@@ -74,9 +74,12 @@ function chart(comparison: Comparison): string {
   if (lines.some((line) => line.length < 3)) return ''
   const seconds = Math.max(...lines.map((line) => line.at(-1)?.[0] ?? 0))
   const top = Math.ceil(Math.max(...lines.flatMap((line) => line.map(([, mb]) => mb))) / 10) * 10
+  // The plot's time axis ends with its data: shorter plots keep all on one scale.
+  const widthOf = (series: [number, number][][]) =>
+    Math.max(2, Math.round((width * Math.max(...series.map((line) => line.at(-1)?.[0] ?? 0))) / seconds))
   const draw = (series: [number, number][][], color?: (typeof lineColours)[number][]) =>
     plot(series, {
-      width,
+      width: widthOf(series),
       height: 10,
       yRange: [0, top],
       customXAxisTicks: ticks(seconds),

@@ -11,6 +11,10 @@
 mod live;
 mod process;
 
+/// What this add-on itself allocates; the process keeps the allocator it has.
+#[global_allocator]
+static GLOBAL: tessalloc::Tessalloc = tessalloc::Tessalloc;
+
 use napi::bindgen_prelude::Float64ArraySlice;
 use napi_derive::napi;
 
@@ -47,7 +51,7 @@ pub fn allocator_info() -> AllocatorInfo {
         None => AllocatorInfo {
             preload: false,
             allocator: process::allocator_name(path.as_deref()).into(),
-            version: env!("CARGO_PKG_VERSION").into(),
+            version: tessalloc::VERSION.into(),
             path,
         },
     }
