@@ -27,6 +27,8 @@ use core::ptr::null;
 
 use tessalloc::raw;
 
+use crate::malloc::at_least_16;
+
 #[macro_use]
 #[cfg_attr(target_arch = "x86_64", path = "cxx/x86_64.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "cxx/aarch64.rs")]
@@ -39,7 +41,7 @@ extern "C" fn new_block(size: usize) -> *mut u8 {
 
 /// A block for aligned `new`, or null; also for an `align` that is no power of two.
 extern "C" fn new_aligned(size: usize, align: usize) -> *mut u8 {
-    if align.is_power_of_two() { raw::aligned(size, align) } else { core::ptr::null_mut() }
+    if align.is_power_of_two() { at_least_16(size, align) } else { core::ptr::null_mut() }
 }
 
 unsafe extern "C" fn delete_block(block: *mut u8) {

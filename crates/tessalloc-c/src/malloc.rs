@@ -37,6 +37,12 @@ pub(crate) fn or_no_memory(block: *mut u8) -> *mut c_void {
     if block.is_null() { fail(libc::ENOMEM) } else { block.cast() }
 }
 
+/// The core's block at a multiple of `align`, a power of two. The core knows blocks aligned to 8; C does not.
+#[inline(always)]
+pub(crate) fn at_least_16(size: usize, align: usize) -> *mut u8 {
+    raw::aligned(size, align.max(16))
+}
+
 /// Bytes of an OS page: the kernel's, at least 4 KiB.
 fn os_page_bytes() -> usize {
     // SAFETY: no duties; glibc reads it from the auxiliary vector.
@@ -47,7 +53,7 @@ fn os_page_bytes() -> usize {
 /// A block at a multiple of `align`, any number: rounded up to a power of two.
 fn aligned_up(align: usize, size: usize) -> *mut c_void {
     match align.checked_next_power_of_two() {
-        Some(align) => or_no_memory(raw::aligned(size, align)),
+        Some(align) => or_no_memory(at_least_16(size, align)),
         None => fail(libc::EINVAL),
     }
 }
@@ -56,7 +62,7 @@ fn aligned_up(align: usize, size: usize) -> *mut c_void {
 fn whole_os_pages(size: usize) -> *mut c_void {
     let page = os_page_bytes();
     match size.checked_next_multiple_of(page) {
-        Some(size) => or_no_memory(raw::aligned(size, page)),
+        Some(size) => or_no_memory(at_least_16(size, page)),
         None => fail(libc::ENOMEM),
     }
 }
@@ -81,7 +87,7 @@ unsafe fn aligned_to(out: *mut *mut c_void, align: usize, size: usize) -> c_int 
     if !align.is_power_of_two() || !align.is_multiple_of(size_of::<*mut c_void>()) {
         return libc::EINVAL;
     }
-    let block = raw::aligned(size, align);
+    let block = at_least_16(size, align);
     if block.is_null() {
         return libc::ENOMEM;
     }
@@ -142,7 +148,7 @@ pub extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
     if !align.is_power_of_two() {
         return fail(libc::EINVAL);
     }
-    or_no_memory(raw::aligned(size, align))
+    or_no_memory(at_least_16(size, align))
 }
 
 /// A block at a multiple of `align`, which is rounded up to a power of two.
@@ -164,7 +170,7 @@ pub unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, siz
 /// A block on the start of an OS page.
 #[unsafe(no_mangle)]
 pub extern "C" fn valloc(size: usize) -> *mut c_void {
-    or_no_memory(raw::aligned(size, os_page_bytes()))
+    or_no_memory(at_least_16(size, os_page_bytes()))
 }
 
 /// A block of whole OS pages.
@@ -260,7 +266,7 @@ mod glibc_names {
     /// [`super::valloc`].
     #[unsafe(no_mangle)]
     pub extern "C" fn __libc_valloc(size: usize) -> *mut c_void {
-        or_no_memory(raw::aligned(size, os_page_bytes()))
+        or_no_memory(at_least_16(size, os_page_bytes()))
     }
 
     /// [`super::pvalloc`].

@@ -4,7 +4,7 @@ use core::ptr::copy_nonoverlapping;
 
 use tessalloc::{Stats, raw};
 
-use crate::malloc::{fail, or_no_memory};
+use crate::malloc::{at_least_16, fail, or_no_memory};
 
 /// The core's version as a C string.
 pub(crate) static VERSION_TEXT: [u8; tessalloc::VERSION.len() + 1] = {
@@ -175,7 +175,7 @@ pub extern "C" fn tessalloc_aligned_alloc(align: usize, size: usize) -> *mut c_v
     if !align.is_power_of_two() {
         return fail(libc::EINVAL);
     }
-    or_no_memory(raw::aligned(size, align))
+    or_no_memory(at_least_16(size, align))
 }
 
 /// As `free`.

@@ -17,6 +17,7 @@
 #define CHECK(fact)                                                                         \
   do {                                                                                      \
     if (!(fact)) {                                                                          \
+      fflush(stdout);                                                                       \
       fprintf(stderr, "%s:%d: not so: %s (errno %d)\n", __FILE__, __LINE__, #fact, errno);  \
       _exit(1);                                                                             \
     }                                                                                       \

@@ -9,22 +9,27 @@ static void *keep_working(void *argument) {
   return NULL;
 }
 
-static void child(int depth) {
+static void child(void) {
   void *block = malloc(1000);
   CHECK(block);
   free(block);
   work(5, 2000);
   for (int i = 0; i < SHARED; i += 3) free(__atomic_exchange_n((void **)&shared_slots[i], NULL, __ATOMIC_ACQ_REL));
   run_threads(3, 500, 42);
-  if (depth < 2) {
-    pid_t pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0) child(depth + 1);
-    int status;
-    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
-  }
   tessalloc_purge();
-  exit(0);
+}
+
+/* Three generations; none returns. */
+static void family(void) {
+  alarm(60);
+  for (int generation = 0; generation < 3; generation++) {
+    child();
+    pid_t pid = generation < 2 ? fork() : -1;
+    if (pid == 0) continue;
+    int status = 0;
+    CHECK(pid == -1 || waitpid(pid, &status, 0) == pid);
+    exit(WIFEXITED(status) ? WEXITSTATUS(status) : 99);
+  }
 }
 
 int main(void) {
@@ -35,10 +40,7 @@ int main(void) {
     usleep((useconds_t)(i % 7) * 500);
     pid_t pid = fork();
     CHECK(pid >= 0);
-    if (pid == 0) {
-      alarm(60);
-      child(0);
-    }
+    if (pid == 0) family();
     int status;
     CHECK(waitpid(pid, &status, 0) == pid);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) fprintf(stderr, "child %d: status %#x\n", i, status);

@@ -5,9 +5,10 @@
 
 #ifdef WITH_IFUNC
 static int chosen(void) { return 7; }
-static void *resolver(void) {
+typedef int chosen_function(void);
+static chosen_function *resolver(void) {
   early(0);
-  return (void *)chosen;
+  return chosen;
 }
 int by_ifunc(void) __attribute__((ifunc("resolver")));
 #endif

@@ -45,7 +45,7 @@ void every_form_gives_and_takes() {
     for (std::size_t at = 1; at <= 65536; at *= 2) {
       align to{at};
       block = ::operator new(size, to);
-      CHECK(tessalloc_is_ours(block) && aligned_to(block, at));
+      CHECK(tessalloc_is_ours(block) && aligned_to(block, at) && aligned_to(block, 16));
       memset(block, 2, size);
       ::operator delete(block, to);
       ::operator delete(::operator new(size, to), size, to);
