@@ -38,7 +38,7 @@ const own = (name: string, flags: string) => ({
 })
 
 const steps: readonly Step[] = [
-  { name: 'format', command: [node, biome, 'ci', '.'] },
+  { name: 'format', command: [node, biome, 'ci', '--error-on-warnings', '.'] },
   { name: 'rustfmt', command: ['cargo', 'fmt', '--all', '--check'] },
   { name: 'types', command: [node, tsc, '-p', 'tsconfig.json'] },
   { name: 'tidy', command: script('tidy') },

@@ -28,7 +28,7 @@ function table(comparison: Comparison): string {
     return `<tr><th scope="row">${escapeHtml(result.name)}</th>${cells.join('')}</tr>`
   })
   const head = shown.map((column) => `<th scope="col">${column.head}</th>`).join('')
-  return `<table><thead><tr><td></td>${head}</tr></thead><tbody>${rows.join('')}</tbody></table>`
+  return `<table id="figures"><thead><tr><td></td>${head}</tr></thead><tbody>${rows.join('')}</tbody></table>`
 }
 
 /** Series of all allocators on one time axis: for each time, the last sample before it; nothing after the end. */

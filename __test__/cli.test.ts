@@ -1,0 +1,145 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import test from 'ava'
+import { packageVersion } from '../src/version.ts'
+import { cli, library, plainEnv, root, tessalloc } from './helpers.ts'
+
+const node = process.execPath
+const allocator = `console.log(require('tessalloc').status().active)`
+
+test('run_preloads_the_command', (t) => {
+  const { stdout, status } = tessalloc(['run', '--', node, '-e', allocator])
+  t.is(stdout.trim(), 'preload')
+  t.is(status, 0)
+})
+
+test('run_reaches_children_of_the_command', (t) => {
+  const { stdout } = tessalloc(['run', '--', 'sh', '-c', `"${node}" -e "${allocator}"; true`])
+  t.is(stdout.trim(), 'preload')
+})
+
+test('run_passes_the_exit_code_through', (t) => {
+  for (const code of [0, 1, 2, 3, 42]) t.is(tessalloc(['run', '--', node, '-e', `process.exit(${code})`]).status, code)
+})
+
+test('run_dies_of_the_signal_that_ended_the_command', (t) => {
+  t.is(tessalloc(['run', '--', 'sh', '-c', 'kill -TERM $$']).signal, 'SIGTERM')
+})
+
+test('run_forwards_a_signal', async (t) => {
+  const script = `process.on('SIGTERM', () => process.exit(5)); console.log('ready'); setTimeout(() => {}, 60000)`
+  const child = spawn(node, [cli, 'run', '--', node, '-e', script], {
+    env: plainEnv(),
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  await once(child.stdout, 'data')
+  child.kill('SIGTERM')
+  t.deepEqual(await once(child, 'exit'), [5, null])
+})
+
+test('run_of_what_does_not_exist_is_127_and_of_what_is_no_program_126', (t) => {
+  const missing = tessalloc(['run', '--', 'no-such-command-here'])
+  t.is(missing.status, 127)
+  t.regex(missing.stderr, /^tessalloc: Cannot run no-such-command-here: no such command/)
+  t.is(tessalloc(['run', '--', '/etc/passwd']).status, 126)
+})
+
+test('run_keeps_arguments_as_they_are', (t) => {
+  const args = ['--stats', '-h', 'two words', '--', '']
+  const { stdout } = tessalloc([
+    'run',
+    '--',
+    node,
+    '-e',
+    'console.log(JSON.stringify(process.argv.slice(1)))',
+    '--',
+    ...args,
+  ])
+  t.deepEqual(JSON.parse(stdout), args)
+})
+
+test('run_sets_the_variables_and_keeps_what_is_preloaded_already', (t) => {
+  const print =
+    'const e = process.env; console.log(JSON.stringify([e.LD_PRELOAD, e.MALLOC_ARENA_MAX, e.TESSALLOC_PURGE_DELAY]))'
+  const ask = (env: NodeJS.ProcessEnv, ...options: string[]) =>
+    JSON.parse(tessalloc(['run', ...options, '--', node, '-e', print], env).stdout) as unknown
+  t.deepEqual(ask({}, '--purge-delay', '1.5s'), [library, '2', '1500'])
+  const libm = ['/lib/x86_64-linux-gnu/libm.so.6', '/usr/lib64/libm.so.6'].find((path) => existsSync(path)) ?? ''
+  t.deepEqual(ask({ LD_PRELOAD: libm, MALLOC_ARENA_MAX: '7' }), [`${library}:${libm}`, '7', null])
+  t.deepEqual(ask({ LD_PRELOAD: library }), [library, '2', null], 'not twice')
+})
+
+test('path_prints_the_library', (t) => {
+  t.is(tessalloc(['path']).stdout, `${library}\n`)
+  t.is(tessalloc(['path', '--static']).stdout, `${library.replace(/so$/, 'a')}\n`)
+})
+
+test('env_for_a_shell_switches_it_on', (t) => {
+  const shell = `eval "$("${node}" "${cli}" env --sh)"; "${node}" -e "${allocator}"; echo "$LD_PRELOAD $MALLOC_ARENA_MAX"`
+  const { stdout } = spawnSync('sh', ['-c', shell], { encoding: 'utf8', env: plainEnv(), cwd: root })
+  t.is(stdout, `preload\n${library} 2\n`)
+})
+
+test('env_in_each_format_names_the_library', (t) => {
+  t.deepEqual(JSON.parse(tessalloc(['env', '--json']).stdout), { LD_PRELOAD: library, MALLOC_ARENA_MAX: '2' })
+  t.is(
+    tessalloc(['env', '--systemd']).stdout,
+    `[Service]\nEnvironment="LD_PRELOAD=${library}"\nEnvironment="MALLOC_ARENA_MAX=2"\n`,
+  )
+  t.regex(
+    tessalloc(['env', '--docker']).stdout,
+    /^RUN ln -s .*tessalloc path.*\nENV LD_PRELOAD=\/usr\/local\/lib\/libtessalloc\.so /m,
+  )
+})
+
+test('doctor_here_finds_nothing_wrong', (t) => {
+  const { stdout, status } = tessalloc(['doctor', '--json'])
+  const findings = JSON.parse(stdout) as { state: string; what: string; detail: string }[]
+  t.deepEqual(
+    findings.filter((finding) => finding.state === 'failed'),
+    [],
+  )
+  t.true(findings.some((finding) => finding.what === 'preload library' && finding.detail === library))
+  t.is(status, 0)
+})
+
+for (const preload of [true, false]) {
+  test(`doctor_of_a_process_${preload ? 'with' : 'without'}_the_library_tells`, async (t) => {
+    const env = plainEnv(preload ? { LD_PRELOAD: library } : {})
+    const script = `console.log('ready'); setTimeout(() => {}, 60000)`
+    const child = spawn(node, ['-e', script], { env, stdio: ['ignore', 'pipe', 'inherit'] })
+    t.teardown(() => child.kill('SIGKILL'))
+    await once(child.stdout, 'data')
+    const { stdout, status } = tessalloc(['doctor', `${child.pid}`])
+    t.regex(stdout, preload ? /process \d+ .*runs on tessalloc/ : /process \d+ .*not loaded; .* no LD_PRELOAD/)
+    t.is(status, preload ? 0 : 1)
+  })
+}
+
+test('doctor_of_a_command_tells_scripts_setuid_and_missing_ones', (t) => {
+  t.regex(tessalloc(['doctor', '--', 'sh']).stdout, /can be preloaded/)
+  t.regex(tessalloc(['doctor', '--', cli]).stdout, /is a script for node\n.*can be preloaded/)
+  const setuid = ['/usr/bin/su', '/bin/su', '/usr/bin/passwd'].find((path) => existsSync(path))
+  if (setuid) t.regex(tessalloc(['doctor', '--', setuid]).stdout, /FAIL .*setuid/)
+  t.is(tessalloc(['doctor', '--', 'no-such-command-here']).status, 2)
+  t.is(tessalloc(['doctor', '999999999']).status, 2)
+})
+
+test('wrong_usage_is_2_and_help_is_0', (t) => {
+  for (const args of [
+    ['bogus'],
+    ['run'],
+    ['run', '--bogus'],
+    ['env', '--sh', '--json'],
+    ['compare', '--runs', '0'],
+    ['compare', '--idle', 'soon'],
+    ['compare', '--with', 'nothing'],
+  ]) {
+    const { status, stderr } = tessalloc(args)
+    t.is(status, 2, args.join(' '))
+    t.not(stderr, '')
+  }
+  t.is(tessalloc(['--help']).status, 0)
+  t.is(tessalloc(['--version']).stdout, `${packageVersion}\n`)
+})

@@ -1,0 +1,41 @@
+// What the tests share: the built command line and preload library, run as a user runs them.
+import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const root: string = dirname(dirname(fileURLToPath(import.meta.url)))
+export const cli: string = join(root, 'dist', 'cli.js')
+export const library: string = join(root, 'npm', 'linux-x64-gnu', 'libtessalloc.so')
+
+export const fixture = (name: string): string => join(root, '__test__', 'fixtures', name)
+
+/** The environment of a test, without what a test run itself adds. */
+export function plainEnv(extra: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
+  const { LD_PRELOAD: _, MALLOC_ARENA_MAX: __, NODE_OPTIONS: ___, ...rest } = process.env
+  return { ...rest, NO_COLOR: '1', ...extra }
+}
+
+/** Runs the command line to its end. */
+export function tessalloc(args: readonly string[], env: NodeJS.ProcessEnv = {}): SpawnSyncReturns<string> {
+  return spawnSync(process.execPath, [cli, ...args], { encoding: 'utf8', env: plainEnv(env), cwd: root })
+}
+
+/** Runs JavaScript in a new Node and returns what it printed as JSON. */
+export async function evaluate<T>(
+  code: string,
+  options: { preload?: boolean; type?: 'module' | 'commonjs' } = {},
+): Promise<T> {
+  const child = spawn(process.execPath, [`--input-type=${options.type ?? 'module'}`, '-e', code], {
+    env: plainEnv(options.preload ? { LD_PRELOAD: library } : {}),
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  let errors = ''
+  child.stdout.on('data', (data: Buffer) => (output += data))
+  child.stderr.on('data', (data: Buffer) => (errors += data))
+  const [exit, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null]
+  if (exit !== 0) throw new Error(`node ended with ${signal ?? exit}: ${errors}`)
+  return JSON.parse(output) as T
+}

@@ -1,0 +1,94 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import test from 'ava'
+import { chromium } from 'playwright-core'
+import type { Comparison, Result } from '../src/cli/compare.ts'
+import { page } from '../src/cli/compare-html.ts'
+
+/** Debian's Chromium; in CI it is installed when it is missing, elsewhere the test is left out. */
+function browserPath(): string | undefined {
+  const path = '/usr/bin/chromium'
+  if (!existsSync(path) && process.env.CI === 'true' && process.getuid?.() === 0) {
+    spawnSync('sh', ['-c', 'apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium'], {
+      stdio: 'ignore',
+    })
+  }
+  return existsSync(path) ? path : undefined
+}
+
+function result(name: string, idleMb: number): Result {
+  const figures = {
+    wallMs: 2000,
+    cpuMs: 3000,
+    peakRssBytes: 500e6,
+    idleRssBytes: idleMb * 1e6,
+    idlePssBytes: idleMb * 1e6,
+  }
+  const samples = Array.from({ length: 50 }, (_, i): [number, number] => [i * 100, (i < 25 ? 500 : idleMb) * 1e6])
+  return {
+    name,
+    library: null,
+    runs: [{ ...figures, idleProcesses: 1, samples }],
+    median: figures,
+    ratio: { ...figures, wallMs: 1, cpuMs: 1, peakRssBytes: 1, idleRssBytes: idleMb / 400, idlePssBytes: idleMb / 400 },
+  }
+}
+
+const comparison: Comparison = {
+  version: 1,
+  tessalloc: '0.0.0',
+  date: '2026-01-01T00:00:00.000Z',
+  machine: 'a machine',
+  command: ['node', '<b>.mjs'],
+  isBundled: false,
+  idleMs: 3000,
+  results: [result('system', 400), result('tessalloc', 100)],
+  verdict: 'tessalloc takes less & nothing got worse.',
+}
+
+test('page_shows_verdict_table_and_chart_in_a_browser', async (t) => {
+  const executablePath = browserPath()
+  if (executablePath === undefined) {
+    t.log('left out: there is no /usr/bin/chromium (apt-get install chromium)')
+    t.not(process.env.CI, 'true', 'CI has a browser')
+    return
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'tessalloc-test-'))
+  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
+  t.teardown(async () => {
+    await browser.close()
+    rmSync(folder, { recursive: true })
+  })
+  const file = join(folder, 'page.html')
+  writeFileSync(file, page(comparison))
+  const tab = await browser.newPage()
+  const errors: string[] = []
+  tab.on('pageerror', (error) => errors.push(error.message))
+  tab.on('request', (request) => request.url().startsWith('file:') || errors.push(`asked for ${request.url()}`))
+  await tab.goto(`${pathToFileURL(file)}`)
+  t.is(await tab.textContent('#verdict'), comparison.verdict)
+  t.is(await tab.textContent('code'), 'node <b>.mjs')
+  t.is(await tab.locator('#figures tbody tr').count(), 2)
+  t.regex((await tab.textContent('#figures tbody tr:nth-child(2)')) ?? '', /tessalloc.*100 MB 0\.25 ×/)
+  t.deepEqual(await tab.locator('.u-legend .u-label').allTextContents(), ['s', 'system', 'tessalloc'])
+  const box = await tab.locator('.uplot canvas').boundingBox()
+  t.true((box?.width ?? 0) > 300 && (box?.height ?? 0) > 200)
+  // The line of the second allocator is drawn: its green is in the picture.
+  const green = await tab.locator('.uplot canvas').evaluate((element) => {
+    const canvas = element as unknown as {
+      width: number
+      height: number
+      getContext(kind: '2d'): { getImageData(...box: number[]): { data: Uint8ClampedArray } }
+    }
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
+    let count = 0
+    for (let i = 0; i < data.length; i += 4)
+      if (data[i] === 0x1a && data[i + 1] === 0x7f && data[i + 2] === 0x37) count += 1
+    return count
+  })
+  t.true(green > 100, `${green} green pixels`)
+  t.deepEqual(errors, [])
+})

@@ -1,0 +1,33 @@
+// Checked by the compiler alone: `npm test` runs it as the step "types".
+import { expectTypeOf } from 'expect-type'
+import {
+  type MemoryUsage,
+  memoryUsage,
+  type PurgeResult,
+  purge,
+  type Status,
+  status,
+  TessallocError,
+  type TessallocErrorCode,
+} from '../src/index.ts'
+
+expectTypeOf(status).toEqualTypeOf<() => Status>()
+expectTypeOf<Status['active']>().toEqualTypeOf<'preload' | 'addon' | 'none'>()
+expectTypeOf<Status['path']>().toEqualTypeOf<string | null>()
+
+expectTypeOf(memoryUsage()).toEqualTypeOf<MemoryUsage>()
+expectTypeOf<MemoryUsage[keyof MemoryUsage]>().toEqualTypeOf<number>()
+expectTypeOf(memoryUsage.fast).toEqualTypeOf<(out: Float64Array) => Float64Array>()
+
+expectTypeOf(purge).toEqualTypeOf<() => PurgeResult>()
+expectTypeOf<PurgeResult['via']>().toEqualTypeOf<'tessalloc' | 'glibc' | 'none'>()
+
+expectTypeOf<TessallocError>().toExtend<Error>()
+expectTypeOf<TessallocError['code']>().toEqualTypeOf<TessallocErrorCode>()
+
+// @ts-expect-error results are read-only
+purge().before = 1
+// @ts-expect-error an array of numbers is no Float64Array
+memoryUsage.fast([0])
+// @ts-expect-error codes are a closed set
+new TessallocError('ERR_OTHER', '')
