@@ -7,35 +7,37 @@ use crate::theap::{EMPTY, Stacks};
 mod word {
     use super::*;
 
-    // Eight bytes of the static thread-local space, initial-exec: one load of the offset, one of the word.
+    // Eight bytes of the static thread-local space, initial-exec: one load of the offset, one of the word. The word is the
+    // distance from `EMPTY`, so that zero bytes mean `EMPTY`: while the program is being relocated (IFUNC resolvers run then)
+    // the space is zero, and an initial value would come only later.
     core::arch::global_asm!(
-        ".section .tdata,\"awT\",@progbits",
+        ".section .tbss,\"awT\",@nobits",
         ".p2align 3",
         ".hidden tessalloc_thread_word",
         ".globl tessalloc_thread_word",
         ".type tessalloc_thread_word,@object",
         ".size tessalloc_thread_word,8",
         "tessalloc_thread_word:",
-        ".quad {empty}",
+        ".zero 8",
         ".text",
-        empty = sym EMPTY,
     );
 
     #[inline(always)]
     pub(crate) fn get() -> *mut Stacks {
         let word: *mut Stacks;
-        // SAFETY: reads this thread's word, which the loader set up from `.tdata`.
+        // SAFETY: reads this thread's word, which began as zero.
         unsafe {
-            core::arch::asm!("movq tessalloc_thread_word@GOTTPOFF(%rip), {0}", "movq %fs:({0}), {0}", out(reg) word,
-                options(att_syntax, pure, readonly, nostack, preserves_flags));
+            core::arch::asm!("movq tessalloc_thread_word@GOTTPOFF(%rip), {1}", "leaq {empty}(%rip), {0}", "addq %fs:({1}), {0}",
+                out(reg) word, out(reg) _, empty = sym EMPTY, options(att_syntax, pure, readonly, nostack));
         }
         word
     }
 
     pub(crate) fn set(word: *mut Stacks) {
+        let distance = word.addr().wrapping_sub((&raw const EMPTY).addr());
         // SAFETY: writes this thread's word.
         unsafe {
-            core::arch::asm!("movq tessalloc_thread_word@GOTTPOFF(%rip), {0}", "movq {1}, %fs:({0})", out(reg) _, in(reg) word,
+            core::arch::asm!("movq tessalloc_thread_word@GOTTPOFF(%rip), {0}", "movq {1}, %fs:({0})", out(reg) _, in(reg) distance,
                 options(att_syntax, nostack, preserves_flags));
         }
     }
@@ -46,34 +48,35 @@ mod word {
     use super::*;
 
     core::arch::global_asm!(
-        ".section .tdata,\"awT\",@progbits",
+        ".section .tbss,\"awT\",@nobits",
         ".p2align 3",
         ".hidden tessalloc_thread_word",
         ".globl tessalloc_thread_word",
         ".type tessalloc_thread_word,@object",
         ".size tessalloc_thread_word,8",
         "tessalloc_thread_word:",
-        ".xword {empty}",
+        ".zero 8",
         ".text",
-        empty = sym EMPTY,
     );
 
     #[inline(always)]
     pub(crate) fn get() -> *mut Stacks {
         let word: *mut Stacks;
-        // SAFETY: reads this thread's word, which the loader set up from `.tdata`.
+        // SAFETY: reads this thread's word, which began as zero: the distance from `EMPTY`, as on x86-64.
         unsafe {
             core::arch::asm!("adrp {0}, :gottprel:tessalloc_thread_word", "ldr {0}, [{0}, :gottprel_lo12:tessalloc_thread_word]",
-                "mrs {1}, tpidr_el0", "ldr {0}, [{1}, {0}]", out(reg) word, out(reg) _, options(pure, readonly, nostack, preserves_flags));
+                "mrs {1}, tpidr_el0", "ldr {1}, [{1}, {0}]", "adrp {0}, {empty}", "add {0}, {0}, :lo12:{empty}", "add {0}, {0}, {1}",
+                out(reg) word, out(reg) _, empty = sym EMPTY, options(pure, readonly, nostack, preserves_flags));
         }
         word
     }
 
     pub(crate) fn set(word: *mut Stacks) {
+        let distance = word.addr().wrapping_sub((&raw const EMPTY).addr());
         // SAFETY: writes this thread's word.
         unsafe {
             core::arch::asm!("adrp {0}, :gottprel:tessalloc_thread_word", "ldr {0}, [{0}, :gottprel_lo12:tessalloc_thread_word]",
-                "mrs {1}, tpidr_el0", "str {2}, [{1}, {0}]", out(reg) _, out(reg) _, in(reg) word, options(nostack, preserves_flags));
+                "mrs {1}, tpidr_el0", "str {2}, [{1}, {0}]", out(reg) _, out(reg) _, in(reg) distance, options(nostack, preserves_flags));
         }
     }
 }
