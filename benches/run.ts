@@ -85,7 +85,8 @@ function tasksOf(chosen: readonly Row[], rounds: number, scale: number): Task[] 
     } else if (known === undefined || take === 'minimum') {
       // What is resident hardly scatters and takes long to measure.
       const times = largeWorkloads.has(workload) ? 1 : take === 'minimum' ? rounds : Math.min(rounds, 3)
-      const measure = (path: string) => measureRust(path, workload, scale)
+      // Bars on memory hold for the full size only.
+      const measure = (path: string) => measureRust(path, workload, take === 'minimum' ? scale : 1)
       tasks.set(key, { face, workload, rounds: Math.max(times, known?.rounds ?? 0), measure })
     }
   }

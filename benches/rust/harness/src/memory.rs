@@ -1,7 +1,7 @@
 //! What stays resident, and address space. Tables of pointers live in mappings of their own, outside the allocator.
 
-use std::sync::{Barrier, Condvar, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Barrier, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -149,8 +149,8 @@ pub(crate) fn free_only<P: Peer>(run: &mut Run) {
 
 /// 34 sizes from 8 to 6,144 B, 4 to a doubling from 64 B on; together 37 KiB.
 const SIZES_34: [usize; 34] = [
-    8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1_024, 1_280,
-    1_536, 1_792, 2_048, 2_560, 3_072, 3_584, 4_096, 5_120, 6_144,
+    8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1_024,
+    1_280, 1_536, 1_792, 2_048, 2_560, 3_072, 3_584, 4_096, 5_120, 6_144,
 ];
 
 /// 64 threads, each with one block of each of 34 sizes, all written; what a thread costs, its stack included.
@@ -255,8 +255,8 @@ pub(crate) fn churn(run: &mut Run) {
                     }
                 };
                 let started = thread::Builder::new().stack_size(256 * 1_024).spawn_scoped(scope, body);
-                let started = started
-                    .unwrap_or_else(|error| crate::fail(&format!("Cannot start thread {thread}: {error}")));
+                let started =
+                    started.unwrap_or_else(|error| crate::fail(&format!("Cannot start thread {thread}: {error}")));
                 handles.push(started);
             }
             // A scope waits for the closures only; joining waits until the threads are gone.
