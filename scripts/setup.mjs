@@ -72,7 +72,9 @@ function installPackages() {
   if (packagesAreCurrent()) return
   say('installing npm packages (once; about a minute) …')
   const npm = process.env.npm_execpath
-  const args = ['ci', '--no-fund', '--no-audit', '--loglevel=error']
+  // Not `npm ci`: it wants an entry for every platform's optional package in the lock file, also for those that a registry
+  // mirror does not carry. `--no-save` keeps the lock file's versions and leaves the file alone.
+  const args = ['install', '--no-save', '--no-fund', '--no-audit', '--loglevel=error']
   const options = {
     cwd: root,
     encoding: /** @type {const} */ ('utf8'),
@@ -90,7 +92,7 @@ function installPackages() {
       'The npm registry could not be reached: check the network, or the proxy and registry settings of npm ("npm config list").',
     )
   }
-  missing('"npm ci" failed; its message is above.')
+  missing('"npm install" failed; its message is above.')
 }
 
 const [name = '', ...rest] = process.argv.slice(2)
