@@ -37,12 +37,37 @@ mod environment {
     }
 }
 
+/// Keeps the image that holds this code in memory for good: threads that end later run the exit hook, and the scavenger sleeps in
+/// it. A program that `dlclose`s a library with a copy of tessalloc would take the code from under them.
+#[cfg(all(feature = "std", not(target_feature = "crt-static")))]
+mod image {
+    use core::ffi::c_void;
+
+    pub(super) fn pin() {
+        let mut found = core::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+        // SAFETY: `found` is written when the call succeeds; the name lives as long as the image. The handle is kept.
+        unsafe {
+            if libc::dladdr(pin as fn() as *const c_void, found.as_mut_ptr()) != 0 {
+                let name = found.assume_init().dli_fname;
+                libc::dlopen(name, libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE);
+            }
+        }
+    }
+}
+
+/// The C library is preloaded or linked: it stays anyway.
+#[cfg(not(all(feature = "std", not(target_feature = "crt-static"))))]
+mod image {
+    pub(super) fn pin() {}
+}
+
 /// The key whose destructor runs at thread exit, plus one; 0 until made.
 static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
 
 /// Makes the key. `hook` runs on each thread that armed it with the pointer it armed. Call once, single-threaded or under the
-/// initialisation lock; allocates nothing.
+/// initialisation lock; the caller must be able to allocate. Pins the image.
 pub(crate) fn exit_hook_create(hook: unsafe extern "C" fn(*mut c_void)) -> bool {
+    image::pin();
     let mut key: libc::pthread_key_t = 0;
     // SAFETY: `key` is ours to write; `hook` has the signature that the C library calls.
     let code = unsafe { libc::pthread_key_create(&mut key, Some(hook)) };
