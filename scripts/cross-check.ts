@@ -101,7 +101,9 @@ class CrossError extends Error {}
 function run(command: string, args: readonly string[], options: SpawnSyncOptions = {}): void {
   const { status, error } = spawnSync(command, args, { stdio: 'inherit', ...options })
   if (error || status !== 0) {
-    throw new CrossError(`Cannot run \`${[command, ...args].join(' ')}\`: ${error?.message ?? `it exited with ${status}`}`)
+    throw new CrossError(
+      `Cannot run \`${[command, ...args].join(' ')}\`: ${error?.message ?? `it exited with ${status}`}`,
+    )
   }
 }
 
@@ -113,7 +115,9 @@ function output(command: string, args: readonly string[], options: SpawnSyncOpti
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   if (error || status !== 0) {
-    throw new CrossError(`Cannot run \`${[command, ...args].join(' ')}\`: ${error?.message ?? `it exited with ${status}`}`)
+    throw new CrossError(
+      `Cannot run \`${[command, ...args].join(' ')}\`: ${error?.message ?? `it exited with ${status}`}`,
+    )
   }
   return stdout.toString()
 }
@@ -127,7 +131,9 @@ function installDebianPackages(): void {
   if (missing.length === 0) return
   step(`Debian packages: ${missing.join(' ')}`)
   if (process.getuid?.() !== 0 || spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status !== 0) {
-    throw new CrossError(`Cannot install Debian packages: run as root on Debian, or install them first: ${missing.join(' ')}`)
+    throw new CrossError(
+      `Cannot install Debian packages: run as root on Debian, or install them first: ${missing.join(' ')}`,
+    )
   }
   const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
   run('apt-get', ['update', '-qq'], { env: environment })
@@ -197,7 +203,13 @@ function installZig(): void {
   if (existsSync(join(python, 'cargo-zigbuild'))) return
   step('zig')
   run('python3', ['-m', 'venv', join(cache, 'py')])
-  run(join(python, 'pip'), ['install', '-q', '--disable-pip-version-check', 'ziglang==0.15.2', 'cargo-zigbuild==0.24.0'])
+  run(join(python, 'pip'), [
+    'install',
+    '-q',
+    '--disable-pip-version-check',
+    'ziglang==0.15.2',
+    'cargo-zigbuild==0.24.0',
+  ])
 }
 
 /** wine 8 lacks the library that `std` takes its random numbers from; Windows has it, so this stays here. */
@@ -289,7 +301,9 @@ function main(): void {
       result = 'FAILS'
       failed = true
     }
-    results.push(`${target.triple.padEnd(28)} ${result.padEnd(12)} ${((performance.now() - start) / 1000).toFixed(0)} s`)
+    results.push(
+      `${target.triple.padEnd(28)} ${result.padEnd(12)} ${((performance.now() - start) / 1000).toFixed(0)} s`,
+    )
   }
   console.log(`\n${results.join('\n')}`)
   if (failed) process.exitCode = 1
