@@ -176,6 +176,12 @@ test('verdict_tells_gains_costs_and_no_gain', (t) => {
     'tessalloc takes 75 % less memory when idle (400 MB → 100 MB), but 30 % more CPU time (3.00 s → 3.90 s).',
   )
   t.is(against(3100, 510, 395), 'No gain here: tessalloc and system differ by no more than the runs themselves.')
+  const once = (each: Result): Result => ({ ...each, runs: each.runs.slice(0, 1) })
+  t.is(
+    verdict([once(system), once(result('tessalloc', 3900, 500, 400, system))]),
+    'No gain here: tessalloc and system differ by no more than the runs themselves.',
+    'one run tells nothing about time',
+  )
   t.is(against(3000, 600, 400), 'No gain here: tessalloc takes 20 % more memory at the peak (500 MB → 600 MB).')
 })
 

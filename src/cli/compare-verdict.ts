@@ -6,6 +6,8 @@ const noticeableBytes = 4 * 2 ** 20
 /** Memory repeats well, time does not: what counts as a difference at least. */
 const noticeableMemory = 0.05
 const noticeableTime = 0.08
+/** Fewer runs do not show how far times scatter: nothing is said about them. */
+const runsForTime = 3
 
 type Change = { readonly better: boolean; readonly text: string }
 
@@ -20,6 +22,7 @@ function change(base: Result, other: Result, metric: Metric, what: string): Chan
   const [from, to, ratio] = [base.median[metric], other.median[metric], other.ratio[metric]]
   if (from === null || to === null || ratio === null) return null
   const isTime = metric === 'wallMs' || metric === 'cpuMs'
+  if (isTime && Math.min(base.runs.length, other.runs.length) < runsForTime) return null
   const noise = isTime ? Math.max(noticeableTime, scatter(base, metric), scatter(other, metric)) : noticeableMemory
   if (Math.abs(1 - ratio) < noise || (!isTime && Math.abs(to - from) < noticeableBytes)) return null
   const write = isTime ? msText : bytesText
