@@ -1,6 +1,6 @@
 //! Linux: raw system calls, so that no `errno` is written, no cancellation point is met and no interposed `mmap` is called.
 
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use super::OsError;
 pub(crate) use super::unix::*;
@@ -121,6 +121,26 @@ unsafe fn madvise(at: *mut u8, bytes: usize, advice: i32) -> Result<(), OsError>
     check("madvise", unsafe { syscall(libc::SYS_madvise, [at.addr(), bytes, advice as usize, 0, 0, 0]) }).map(|_| ())
 }
 
+/// Whether an emulator answers for the kernel. qemu (7.2, a user's program for another processor) agrees to advice that does not
+/// exist, does nothing with most that does, and takes the source of a moved mapping for free: the next mapping lands in it.
+fn is_emulated() -> bool {
+    const UNKNOWN: u8 = 0;
+    const NO: u8 = 1;
+    const YES: u8 = 2;
+    static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
+    const NO_SUCH_ADVICE: i32 = -1;
+    // ORDER: Relaxed: every thread finds the same answer.
+    let mut answer = ANSWER.load(Ordering::Relaxed);
+    if answer == UNKNOWN {
+        // SAFETY: an empty range.
+        let agreed = unsafe { madvise(core::ptr::null_mut(), 0, NO_SUCH_ADVICE) }.is_ok();
+        answer = if agreed { YES } else { NO };
+        // ORDER: Relaxed: as above.
+        ANSWER.store(answer, Ordering::Relaxed);
+    }
+    answer == YES
+}
+
 /// Gives the memory of a range back; it reads zero at the next touch.
 ///
 /// # Safety
@@ -153,6 +173,9 @@ pub(crate) unsafe fn advise_small_pages(at: *mut u8, bytes: usize) {
 pub(crate) unsafe fn populate_huge(at: *mut u8, bytes: usize) -> Result<(), OsError> {
     /// Since Linux 5.14.
     const MADV_POPULATE_WRITE: i32 = 23;
+    if is_emulated() {
+        return Err(OsError { call: "madvise", code: libc::ENOSYS });
+    }
     // SAFETY: the caller's duty.
     unsafe {
         madvise(at, bytes, libc::MADV_HUGEPAGE)?;
@@ -185,6 +208,9 @@ pub(crate) unsafe fn resident_count(at: *mut u8, bytes: usize) -> Option<usize> 
 /// - Both ranges are committed, of equal length, disjoint; nobody uses `to`.
 pub(crate) unsafe fn move_pages(from: *mut u8, to: *mut u8, bytes: usize) -> Result<(), OsError> {
     const MREMAP_DONTUNMAP: i32 = 4;
+    if is_emulated() {
+        return Err(OsError { call: "mremap", code: libc::ENOSYS });
+    }
     let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | MREMAP_DONTUNMAP) as usize;
     // SAFETY: the caller's duty.
     let moved = check("mremap", unsafe { syscall(libc::SYS_mremap, [from.addr(), bytes, bytes, flags, to.addr(), 0]) });
@@ -258,7 +284,7 @@ pub(crate) fn name(at: *mut u8, bytes: usize) {
 /// - The range is a mapping of ours.
 pub(crate) unsafe fn wipe_on_fork(at: *mut u8, bytes: usize) -> bool {
     // SAFETY: the caller's duty.
-    unsafe { madvise(at, bytes, libc::MADV_WIPEONFORK).is_ok() }
+    !is_emulated() && unsafe { madvise(at, bytes, libc::MADV_WIPEONFORK) }.is_ok()
 }
 
 /// Bytes of memory in the machine; 0 if unknown.

@@ -242,6 +242,8 @@ struct Reservation {
     bytes: usize,
     /// A bit for each simulated OS page.
     committed: *mut u64,
+    /// Bytes of the OS pages whose bits are set.
+    committed_bytes: usize,
 }
 
 /// What the process has of memory now, and how often it asked.
@@ -272,8 +274,12 @@ struct Shared(UnsafeCell<State>);
 unsafe impl Sync for Shared {}
 
 static STATE: Shared = Shared(UnsafeCell::new(State {
-    reservations: [Reservation { base: core::ptr::null_mut(), bytes: 0, committed: core::ptr::null_mut() };
-        RESERVATIONS_MAX],
+    reservations: [Reservation {
+        base: core::ptr::null_mut(),
+        bytes: 0,
+        committed: core::ptr::null_mut(),
+        committed_bytes: 0,
+    }; RESERVATIONS_MAX],
     counters: Counters {
         calls: 0,
         reservations: 0,
@@ -342,33 +348,19 @@ impl Reservation {
         (unsafe { self.committed.add(index / 64) }, 1 << (index % 64))
     }
 
-    /// Sets the bits of a range; returns the bytes whose bits changed. The lock is held.
-    fn mark_committed(&self, at: usize, bytes: usize) -> usize {
+    /// Sets the bits of a range. The lock is held.
+    fn mark_committed(&mut self, at: usize, bytes: usize) {
+        self.committed_bytes += bytes - self.committed_in(at, bytes);
         let start = at - self.base.addr();
-        let mut fresh = 0;
         for offset in (start..start + bytes).step_by(page_bytes()) {
             let (word, bit) = self.bit(offset);
             // SAFETY: S2, and the lock is held.
-            unsafe {
-                if *word & bit == 0 {
-                    *word |= bit;
-                    fresh += page_bytes();
-                }
-            }
+            unsafe { *word |= bit };
         }
-        fresh
-    }
-
-    /// Bytes of the whole reservation that are committed. The lock is held.
-    fn committed_bytes_all(&self) -> usize {
-        let words = (self.bytes / page_bytes()).div_ceil(64);
-        // SAFETY: S2, and the lock is held.
-        (0..words).map(|index| unsafe { *self.committed.add(index) }.count_ones() as usize).sum::<usize>()
-            * page_bytes()
     }
 
     /// Bytes of a range that are committed. The lock is held.
-    fn committed_bytes(&self, at: usize, bytes: usize) -> usize {
+    fn committed_in(&self, at: usize, bytes: usize) -> usize {
         let start = at - self.base.addr();
         let pages = (start..start + bytes).step_by(page_bytes()).filter(|offset| {
             let (word, bit) = self.bit(*offset);
@@ -403,15 +395,15 @@ fn broken(what: core::fmt::Arguments<'_>) -> ! {
 
 /// Checks that a range is OS page aligned, and gives its reservation.
 #[track_caller]
-fn check_range(state: &State, call: &str, at: usize, bytes: usize) -> Reservation {
+fn check_range<'a>(state: &'a mut State, call: &str, at: usize, bytes: usize) -> &'a mut Reservation {
     let page = page_bytes();
     if bytes == 0 || !at.is_multiple_of(page) || !bytes.is_multiple_of(page) {
         broken(format_args!(
             "Cannot {call}: expected a range of OS pages of {page} bytes, received {at:#x} + {bytes:#x}"
         ));
     }
-    match state.reservations.iter().find(|reservation| reservation.holds(at, bytes)) {
-        Some(reservation) => *reservation,
+    match state.reservations.iter_mut().find(|reservation| reservation.holds(at, bytes)) {
+        Some(reservation) => reservation,
         None => {
             broken(format_args!("Cannot {call}: expected a range inside a reservation, received {at:#x} + {bytes:#x}"))
         }
@@ -423,7 +415,7 @@ fn check_range(state: &State, call: &str, at: usize, bytes: usize) -> Reservatio
 fn check_committed(call: &str, at: *mut u8, bytes: usize) {
     let mut locked = lock();
     let reservation = check_range(locked.state(), call, at.addr(), bytes);
-    let committed = reservation.committed_bytes(at.addr(), bytes);
+    let committed = reservation.committed_in(at.addr(), bytes);
     if committed != bytes {
         let at = at.addr();
         broken(format_args!(
@@ -490,7 +482,7 @@ pub(crate) fn reserve(bytes: usize, align: usize, hint: usize) -> Result<*mut u8
     if state.reservations.iter().any(|reservation| reservation.overlaps(base.addr(), bytes)) {
         broken(format_args!("Cannot reserve: the system gave a range twice: {base:p} + {bytes:#x}"));
     }
-    state.reservations[free] = Reservation { base, bytes, committed: bits.cast() };
+    state.reservations[free] = Reservation { base, bytes, committed: bits.cast(), committed_bytes: 0 };
     state.counters.reservations += 1;
     state.counters.reserved_bytes += bytes as u64;
     Ok(base)
@@ -510,15 +502,15 @@ pub(crate) unsafe fn commit(at: *mut u8, bytes: usize) -> Result<(), OsError> {
     let refused = refuse("commit");
     let mut locked = lock();
     let state = locked.state();
-    let reservation = check_range(state, "commit", at.addr(), bytes);
+    let missing = |reservation: &Reservation| bytes - reservation.committed_in(at.addr(), bytes);
+    let fresh = missing(check_range(state, "commit", at.addr(), bytes)) as u64;
     refused?;
-    let fresh = (bytes - reservation.committed_bytes(at.addr(), bytes)) as u64;
     if state.counters.committed_bytes + fresh > COMMIT_BUDGET.load(Ordering::Relaxed) {
         return Err(OsError { call: "commit", code: NO_MEMORY });
     }
     // SAFETY: the caller's duty, checked above.
     unsafe { system::commit(at, bytes) }?;
-    reservation.mark_committed(at.addr(), bytes);
+    check_range(state, "commit", at.addr(), bytes).mark_committed(at.addr(), bytes);
     state.counters.committed_bytes += fresh;
     state.counters.committed_peak_bytes = state.counters.committed_peak_bytes.max(state.counters.committed_bytes);
     Ok(())
@@ -544,7 +536,7 @@ pub(crate) unsafe fn release(at: *mut u8, bytes: usize) {
     entry.base = core::ptr::null_mut();
     state.counters.reservations -= 1;
     state.counters.reserved_bytes -= bytes as u64;
-    state.counters.committed_bytes -= reservation.committed_bytes_all() as u64;
+    state.counters.committed_bytes -= reservation.committed_bytes as u64;
     // SAFETY: the caller's duty, checked above; the bits were this reservation's alone.
     unsafe {
         system::release(reservation.committed.cast(), bits_bytes(bytes));
