@@ -29,9 +29,9 @@ unsafe impl GlobalAlloc for Tessalloc {
     }
 
     #[inline]
-    unsafe fn dealloc(&self, block: *mut u8, _layout: Layout) {
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller's duty.
-        unsafe { raw::free(block) }
+        unsafe { raw::free_layout(block, layout.size(), layout.align()) }
     }
 
     #[inline]

@@ -30,7 +30,7 @@ const GROWTHS_BEFORE_ROOM: u32 = 1;
 /// Slices that a block's room may take at most: 4 GiB of address space.
 const ROOM_SLICES_MAX: usize = (4 << 30) / SLICE_BYTES;
 /// Blocks from this size on may be moved by the page table instead of copied.
-const MOVE_BYTES_MIN: usize = 1 << 20;
+const MOVE_BYTES_MIN: usize = 8 << 20;
 /// Each moved block costs mappings of its own until it is freed.
 const MOVED_MAX: u32 = 256;
 static MOVED_COUNT: AtomicU32 = AtomicU32::new(0);
@@ -252,7 +252,7 @@ pub(crate) unsafe fn move_to_larger(stacks: *mut Stacks, page: *mut Page, bytes:
         let grown = (*page).wake + 1;
         let room = slices.saturating_mul(ROOM_FACTOR);
         let align = align.div_ceil(SLICE_BYTES);
-        let with_room = if grown > GROWTHS_BEFORE_ROOM && room <= ROOM_SLICES_MAX { begin(slices, room, align) } else { None };
+        let with_room = if grown > GROWTHS_BEFORE_ROOM && room <= ROOM_SLICES_MAX && !region::is_tight() { begin(slices, room, align) } else { None };
         let new = if with_room.is_some() {
             with_room
         } else {

@@ -58,10 +58,7 @@ pub fn malloc(size: usize) -> *mut u8 {
 #[inline(always)]
 pub fn aligned(size: usize, align: usize) -> *mut u8 {
     let stacks = tls::get();
-    if size <= SMALL_BYTES_MAX
-        && align <= C_ALIGN
-        && let Some(class) = SizeClass::of_layout(size, align)
-    {
+    if let Some(class) = SizeClass::of_small_layout(size, align) {
         let block = pop(stacks, class);
         if !block.is_null() {
             return block;
@@ -74,10 +71,7 @@ pub fn aligned(size: usize, align: usize) -> *mut u8 {
 #[inline]
 pub fn zeroed_aligned(size: usize, align: usize) -> *mut u8 {
     let stacks = tls::get();
-    if size <= TABLE_BYTES_MAX
-        && align <= C_ALIGN
-        && let Some(class) = SizeClass::of_layout(size, align)
-    {
+    if let Some(class) = SizeClass::of_small_layout(size, align) {
         let block = pop(stacks, class);
         if !block.is_null() {
             // SAFETY: the block is ours and holds `size` bytes.
@@ -141,6 +135,35 @@ pub unsafe fn free(block: *mut u8) {
         // SAFETY: T1, T2: the stack is this thread's. The read-only stacks, and class 0's, have no room and are not written.
         unsafe {
             if (*stack).room > 0 {
+                let block = block.cast::<Block>();
+                Block::set_next(block, (*stack).top);
+                (*stack).top = block;
+                (*stack).room -= 1;
+                return;
+            }
+        }
+    }
+    // SAFETY: the caller's duty.
+    unsafe { thread::free_slow(stacks, block) }
+}
+
+/// As [`free`], for a caller who knows the layout: it saves waiting for the table of kinds.
+///
+/// # Safety
+/// - As for [`free`], and the block was allocated with this size and alignment.
+#[inline(always)]
+pub unsafe fn free_layout(block: *mut u8, size: usize, align: usize) {
+    let stacks = tls::get();
+    let region = region::first();
+    if let Some(class) = SizeClass::of_small_layout(size, align)
+        && let Some(slice) = region.slice_of(block.addr())
+    {
+        let stack = stack_of(stacks, class.index());
+        // ORDER: Relaxed: the caller holds a block of the slice (S4).
+        let is_plain = usize::from(region.kind_byte(slice).load(Ordering::Relaxed)) == class.index();
+        // SAFETY: T1, T2: the stack is this thread's. The read-only stacks have no room and are not written.
+        unsafe {
+            if is_plain && (*stack).room > 0 {
                 let block = block.cast::<Block>();
                 Block::set_next(block, (*stack).top);
                 (*stack).top = block;

@@ -29,7 +29,7 @@ use crate::os::{self, OsError};
 use crate::page::{Kind, Page};
 use crate::report::{Line, check};
 use crate::stats::{self, Counter};
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering};
 use crate::waiting::Numbered;
 
 pub(crate) const SLICE_SHIFT: u32 = 16;
@@ -77,6 +77,8 @@ pub(crate) struct Region {
 static REGIONS: [Region; REGION_COUNT_MAX] = [const { Region::new() }; REGION_COUNT_MAX];
 static REGION_COUNT: AtomicUsize = AtomicUsize::new(0);
 static GROW: Lock = Lock::new();
+/// Whether address space is limited: then none is taken on suspicion.
+static TIGHT: AtomicBool = AtomicBool::new(false);
 /// Clock of the purge, advanced by whoever runs it.
 pub(crate) static TICK: AtomicU32 = AtomicU32::new(0);
 
@@ -124,7 +126,16 @@ pub(crate) fn all() -> &'static [Region] {
 }
 
 /// The region that holds an address, and the slice in it.
+#[inline]
 pub(crate) fn find(address: usize) -> Option<(&'static Region, usize)> {
+    match first().slice_of(address) {
+        Some(slice) => Some((first(), slice)),
+        None => find_further(address),
+    }
+}
+
+#[cold]
+fn find_further(address: usize) -> Option<(&'static Region, usize)> {
     all().iter().find_map(|region| region.slice_of(address).map(|slice| (region, slice)))
 }
 
@@ -204,6 +215,12 @@ fn grow(known: usize, count: usize, align: usize) -> bool {
     }
 }
 
+/// Whether address space is limited for this process.
+pub(crate) fn is_tight() -> bool {
+    // ORDER: Relaxed: a hint.
+    TIGHT.load(Ordering::Relaxed)
+}
+
 /// How much address space a region should take.
 fn plan_region_bytes(index: usize) -> usize {
     let asked = Opt::ReserveBytes.value() as usize;
@@ -211,6 +228,8 @@ fn plan_region_bytes(index: usize) -> usize {
         return asked.clamp(CHUNK_BYTES, REGION_BYTES_MAX).next_multiple_of(CHUNK_BYTES);
     }
     if let Some(limit) = os::address_limit() {
+        // ORDER: Relaxed: a hint.
+        TIGHT.store(true, Ordering::Relaxed);
         return ((limit / 16) as usize).clamp(REGION_BYTES_MIN, REGION_BYTES_MAX).next_multiple_of(CHUNK_BYTES);
     }
     if usize::BITS < 64 {
@@ -596,6 +615,8 @@ impl Region {
                 self.accessible.store(to, Ordering::Relaxed);
                 return true;
             }
+            // ORDER: Relaxed: a hint.
+            TIGHT.store(true, Ordering::Relaxed);
         }
         false
     }

@@ -19,7 +19,7 @@ pub(crate) struct SizeClass(u8);
 pub(crate) const CLASS_COUNT: usize = 82;
 /// The largest block that shares a page with others.
 pub(crate) const SMALL_BYTES_MAX: usize = 64 << 10;
-/// The largest size that [`TABLE`] answers.
+/// The largest size that the table answers.
 pub(crate) const TABLE_BYTES_MAX: usize = 8 << 10;
 /// Blocks up to this size live in pages of one slice.
 pub(crate) const ONE_SLICE_BYTES_MAX: usize = 8 << 10;
@@ -27,8 +27,8 @@ pub(crate) const ONE_SLICE_BYTES_MAX: usize = 8 << 10;
 /// Block bytes by class.
 pub(crate) static BLOCK_BYTES: [u32; CLASS_COUNT] = block_bytes_by_class();
 const CLASS_BYTES: [u32; CLASS_COUNT] = block_bytes_by_class();
-/// Class by size in units of 16 bytes, rounded up.
-static TABLE: [u8; TABLE_BYTES_MAX / 16 + 1] = class_by_sixteenth();
+/// Class by size in units of 8 bytes, rounded up.
+static TABLE: [u8; TABLE_BYTES_MAX / 8 + 1] = class_by_eighth();
 
 const fn block_bytes_by_class() -> [u32; CLASS_COUNT] {
     let mut bytes = [0; CLASS_COUNT];
@@ -46,12 +46,12 @@ const fn block_bytes_by_class() -> [u32; CLASS_COUNT] {
     bytes
 }
 
-const fn class_by_sixteenth() -> [u8; TABLE_BYTES_MAX / 16 + 1] {
-    let mut table = [2; TABLE_BYTES_MAX / 16 + 1];
-    let mut class = 2;
+const fn class_by_eighth() -> [u8; TABLE_BYTES_MAX / 8 + 1] {
+    let mut table = [1; TABLE_BYTES_MAX / 8 + 1];
+    let mut class = 1;
     let mut unit = 1;
     while unit < table.len() {
-        while (CLASS_BYTES[class] as usize) < unit * 16 {
+        while (CLASS_BYTES[class] as usize) < unit * 8 {
             class += 1;
         }
         table[unit] = class as u8;
@@ -64,44 +64,50 @@ impl SizeClass {
     /// Not a plain page of the default heap.
     pub(crate) const SPECIAL: SizeClass = SizeClass(0);
 
-    /// The smallest class of 16-byte aligned blocks that holds `bytes`.
-    ///
-    /// `bytes` is at most [`SMALL_BYTES_MAX`].
+    /// The smallest class of 16-byte aligned blocks that holds `bytes`, at most [`SMALL_BYTES_MAX`].
     #[inline(always)]
     pub(crate) const fn of_bytes(bytes: usize) -> SizeClass {
-        if bytes <= TABLE_BYTES_MAX { SizeClass(TABLE[(bytes + 15) >> 4]) } else { Self::of_bytes_above_table(bytes) }
-    }
-
-    const fn of_bytes_above_table(bytes: usize) -> SizeClass {
-        // Between 2^k (exclusive) and 2^(k+1): eight steps of 2^(k-3).
-        let k = (bytes - 1).ilog2();
-        let step = (bytes - 1) >> (k - 3);
-        SizeClass((10 + (k - 7) * 8 + (step as u32 - 8)) as u8)
+        // Sizes up to 8 have a class of their own, which is aligned to 8 only.
+        Self::of_rounded(if bytes <= 8 { 16 } else { bytes })
     }
 
     /// The smallest class whose blocks hold `bytes` and are multiples of `align`, so that pages that start aligned make them
     /// aligned; `None` beyond [`SMALL_BYTES_MAX`].
+    ///
+    /// Rounding the size up to the alignment is enough: classes between two powers of two are the multiples of an eighth of the
+    /// lower one, so a multiple of a larger power of two is itself a class, and all are multiples of a smaller one.
     #[inline(always)]
     pub(crate) const fn of_layout(bytes: usize, align: usize) -> Option<SizeClass> {
-        if align <= 8 && bytes <= 8 {
-            return Some(SizeClass(1));
-        }
-        if align <= 16 {
-            return if bytes <= SMALL_BYTES_MAX { Some(Self::of_bytes(bytes)) } else { None };
-        }
-        Self::of_over_aligned(bytes, align)
-    }
-
-    const fn of_over_aligned(bytes: usize, align: usize) -> Option<SizeClass> {
         if bytes > SMALL_BYTES_MAX || align > SMALL_BYTES_MAX {
             return None;
         }
-        let mut class = Self::of_bytes(if bytes < align { align } else { bytes }).0;
-        // Bound: every doubling ends in a multiple of any smaller power of two, so at most 8 steps.
-        while !CLASS_BYTES[class as usize].is_multiple_of(align as u32) {
-            class += 1;
+        Some(Self::of_rounded(Self::round(bytes, align)))
+    }
+
+    /// As [`SizeClass::of_layout`], for what the table answers: a few instructions.
+    #[inline(always)]
+    pub(crate) const fn of_small_layout(bytes: usize, align: usize) -> Option<SizeClass> {
+        let rounded = Self::round(bytes, align);
+        // A size near the end of the address space wraps to a small one; both are looked at.
+        if bytes <= TABLE_BYTES_MAX && rounded <= TABLE_BYTES_MAX { Some(SizeClass(TABLE[(rounded + 7) >> 3])) } else { None }
+    }
+
+    #[inline(always)]
+    const fn round(bytes: usize, align: usize) -> usize {
+        // Size 0 at a large alignment still needs a block that is a multiple of it.
+        let bytes = if bytes == 0 { 1 } else { bytes };
+        bytes.wrapping_add(align - 1) & !(align - 1)
+    }
+
+    #[inline(always)]
+    const fn of_rounded(bytes: usize) -> SizeClass {
+        if bytes <= TABLE_BYTES_MAX {
+            return SizeClass(TABLE[(bytes + 7) >> 3]);
         }
-        Some(SizeClass(class))
+        // Between 2^k (exclusive) and 2^(k+1): eight steps of 2^(k-3).
+        let k = (bytes - 1).ilog2();
+        let step = (bytes - 1) >> (k - 3);
+        SizeClass((10 + (k - 7) * 8 + (step as u32 - 8)) as u8)
     }
 
     /// The class with this index; `index` is below [`CLASS_COUNT`].

@@ -4,7 +4,7 @@
 //! |-------------------|--------|------------------------------------------------------------------------------|
 //! | `Stack::top`      | blocks | T1 a list of blocks of this class that are handed out as far as their page knows |
 //! | `Stack::room`     | blocks | T2 limit less the length of the list; frees go elsewhere at 0 or below          |
-//! | `Stack::limit`    | blocks | T3 grows by `2 × + 4` at each refill, to 128 blocks or 32 KiB, within the thread's budget |
+//! | `Stack::limit`    | blocks | T3 grows by `2 × + 4` at each refill, to 512 blocks or 32 KiB, within the thread's budget |
 //! | `queues`          | pages  | T4 of this owner, by class, linked both ways; all have `IN_QUEUE`               |
 //! | `starter`         | –      | T5 the slice whose rest serves a class's first refills, or null                 |
 //! | `remote_classes`  | –      | T6 a one for each class whose blocks other threads have sent home               |
@@ -58,8 +58,10 @@ pub(crate) static ENDED: Stacks = Stacks {
 };
 
 /// Blocks a stack may grow to, and bytes.
-const STACK_BLOCKS_MAX: i32 = 128;
+const STACK_BLOCKS_MAX: i32 = 512;
 const STACK_BYTES_MAX: i32 = 32 << 10;
+/// Blocks that one refill brings at most.
+const REFILL_BLOCKS_MAX: i32 = 64;
 /// Bytes of all of a thread's limits together; a limit of few blocks is always granted.
 const BUDGET_BYTES: i32 = 512 << 10;
 const LIMIT_ALWAYS: i32 = 8;
@@ -215,7 +217,7 @@ impl Thread {
         stack.limit += growth;
         stack.room += growth;
         // T2: as many as fit, but not all: the first frees find room.
-        (limit - limit / 4).max(1) as u32
+        (limit - limit / 4).clamp(1, REFILL_BLOCKS_MAX) as u32
     }
 
     unsafe fn refill_from_pages(&mut self, class: SizeClass, want: u32) -> Refill {

@@ -461,6 +461,7 @@ pub(crate) unsafe fn end(thread: *mut Thread) {
         stats::add(Counter::SlowCount, thread.counts.slow.swap(0, Ordering::Relaxed));
         thread.gate.leave();
         thread.report();
+        crate::scavenger::after_thread_end();
         stats::sub(Counter::Threads, 1);
         // ORDER: Release pairs with the Acquire in `take_record`: the next thread finds the record empty.
         thread.life.store(UNUSED, Ordering::Release);
@@ -482,6 +483,10 @@ pub(crate) unsafe fn free_slow(stacks: *mut Stacks, address: *mut u8) {
     let class = region.kind_byte(slice).load(Ordering::Relaxed) as usize;
     // SAFETY: the caller's duty; see the branches.
     unsafe {
+        let first_page = region.page(slice);
+        if class == 0 && (*first_page).kind() == Kind::Large && (*first_page).start == address {
+            return crate::large::free(stacks, first_page);
+        }
         if class != 0 {
             if !region.is_first()
                 && let Some(stack) = current(stacks).map(|thread| &mut (*thread).stacks.by_class[class])
@@ -503,7 +508,6 @@ pub(crate) unsafe fn free_slow(stacks: *mut Stacks, address: *mut u8) {
         let page = region.page(start);
         match (*page).kind() {
             Kind::Starter => free_in_page(stacks, page, address.cast(), 16),
-            Kind::Large if (*page).start == address => crate::large::free(stacks, page),
             _ => report::foreign_pointer("free", address.addr()),
         }
     }
