@@ -192,17 +192,9 @@ macro_rules! suite {
 
             #[test]
             fn purge_and_renew_give_zeroes_and_spare_the_neighbours() {
-                type Call = unsafe fn(*mut u8, usize) -> Result<(), super::super::OsError>;
-                fn purge(at: *mut u8, bytes: usize) -> Result<(), super::super::OsError> {
-                    // SAFETY: as for the caller.
-                    unsafe { os::purge(at, bytes) }
-                }
-                fn renew(at: *mut u8, bytes: usize) -> Result<(), super::super::OsError> {
-                    // SAFETY: as for the caller.
-                    unsafe { os::renew(at, bytes) }
-                }
+                type Call = unsafe fn(*mut u8, usize) -> Result<(), crate::os::OsError>;
                 let page = os::page_bytes();
-                for call in [purge as Call, renew as Call] {
+                for call in [os::purge as Call, os::renew as Call] {
                     let mut range = Range::new(4 * MIB);
                     range.bytes().fill(7);
                     let (start, end) = (MIB, MIB + 3 * page);
@@ -251,11 +243,16 @@ macro_rules! suite {
                 let (from_rest, to_rest) = (&from.bytes()[2 * MIB..].to_vec(), &to.bytes()[3 * MIB..].to_vec());
                 assert!(from.bytes()[..MIB].iter().chain(from_rest).all(|byte| *byte == 7));
                 assert!(to.bytes()[..2 * MIB].iter().chain(to_rest).all(|byte| *byte == 9));
-                from.bytes().fill(1);
-                to.bytes().fill(2);
-                // SAFETY: ours; what was moved can be mapped anew.
-                unsafe { os::renew(from.at.add(MIB), MIB) }.expect("memory of ours can be given back");
-                assert!(from.bytes()[MIB..2 * MIB].iter().all(|byte| *byte == 0));
+                // Both can be used on, given back, and mapped anew.
+                type Call = unsafe fn(*mut u8, usize) -> Result<(), crate::os::OsError>;
+                for call in [os::purge as Call, os::renew as Call] {
+                    for (range, start) in [(&mut from, MIB), (&mut to, 2 * MIB)] {
+                        range.bytes().fill(1);
+                        // SAFETY: ours, and nobody else's.
+                        unsafe { call(range.at.add(start), MIB) }.expect("memory of ours can be given back");
+                        assert!(range.bytes()[start..start + MIB].iter().all(|byte| *byte == 0));
+                    }
+                }
             }
 
             #[test]

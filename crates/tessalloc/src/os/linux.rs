@@ -122,7 +122,7 @@ unsafe fn madvise(at: *mut u8, bytes: usize, advice: i32) -> Result<(), OsError>
 }
 
 /// Whether an emulator answers for the kernel. qemu (7.2, a user's program for another processor) agrees to advice that does not
-/// exist, does nothing with most that does, and takes the source of a moved mapping for free: the next mapping lands in it.
+/// exist, does nothing with most that does, and takes the source of a moved mapping for unmapped, so that it can't be purged.
 fn is_emulated() -> bool {
     const UNKNOWN: u8 = 0;
     const NO: u8 = 1;
