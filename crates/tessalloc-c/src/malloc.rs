@@ -99,7 +99,14 @@ unsafe fn aligned_to(out: *mut *mut c_void, align: usize, size: usize) -> c_int 
 /// A block of `size` bytes.
 #[unsafe(no_mangle)]
 pub extern "C" fn malloc(size: usize) -> *mut c_void {
-    or_no_memory(raw::malloc(size))
+    raw::malloc_or(size, |size| malloc_slow(size).cast()).cast()
+}
+
+/// Outlined, so that the fast path needs no frame.
+#[cold]
+#[inline(never)]
+extern "C" fn malloc_slow(size: usize) -> *mut c_void {
+    or_no_memory(raw::malloc_slow(size))
 }
 
 /// A block of `count * size` zero bytes.

@@ -22,7 +22,8 @@ fn address_space_limited_to_6_gb() {
 
 #[test]
 fn data_segment_limited_to_64_mb() {
-    says_ok(&mut in_shell("ulimit -d 65536", &compile("workload.c", Mode::Preload, &[]), "2 4000"));
+    // Threads' stacks count too; with the usual 8 MB each, two of them would take a quarter.
+    says_ok(&mut in_shell("ulimit -s 1024 && ulimit -d 65536", &compile("workload.c", Mode::Preload, &[]), "2 4000"));
 }
 
 #[test]
