@@ -11,7 +11,7 @@ use crate::region;
 use crate::size_class::{BLOCK_BYTES, SMALL_BYTES_MAX, SizeClass, TABLE_BYTES_MAX};
 use crate::scavenger;
 use crate::sync::{Ordering, tls};
-use crate::theap::{Stack, Stacks};
+use crate::theap::Stacks;
 use crate::thread;
 
 /// The largest size that is served; beyond it, null.
@@ -19,24 +19,37 @@ pub const BYTES_MAX: usize = isize::MAX as usize;
 /// What C expects of every block.
 pub const C_ALIGN: usize = 16;
 
-#[inline(always)]
-fn stack_of(stacks: *mut Stacks, class: usize) -> *mut Stack {
-    // SAFETY: classes are below the table's length: they come from `SizeClass` or a kind byte (S4).
-    unsafe { (&raw mut (*stacks).by_class).cast::<Stack>().add(class) }
-}
-
 /// A block from this thread's stack, or null.
 #[inline(always)]
 fn pop(stacks: *mut Stacks, class: SizeClass) -> *mut u8 {
-    let stack = stack_of(stacks, class.index());
-    // SAFETY: T1: the stack is this thread's. The read-only stacks have no block and are not written.
+    // SAFETY: classes are below the tables' length. T1: the stack is this thread's. The read-only stacks have no block and are
+    // not written.
     unsafe {
-        let block = (*stack).top;
+        let top = (&raw mut (*stacks).top).cast::<*mut Block>().add(class.index());
+        let block = *top;
         if !block.is_null() {
-            (*stack).top = Block::next(block);
-            (*stack).room += 1;
+            *top = Block::next(block);
+            *(&raw mut (*stacks).room).cast::<i32>().add(class.index()) += 1;
         }
         block.cast()
+    }
+}
+
+/// Puts a freed block on this thread's stack; false if that has no room.
+#[inline(always)]
+unsafe fn push(stacks: *mut Stacks, class: usize, block: *mut u8) -> bool {
+    // SAFETY: classes are below the tables' length (S4). T1, T2: the stack is this thread's, and the caller freed the block. The
+    // read-only stacks, and class 0's, have no room and are not written.
+    unsafe {
+        let room = (&raw mut (*stacks).room).cast::<i32>().add(class);
+        if *room <= 0 {
+            return false;
+        }
+        let top = (&raw mut (*stacks).top).cast::<*mut Block>().add(class);
+        Block::set_next(block.cast(), *top);
+        *top = block.cast();
+        *room -= 1;
+        true
     }
 }
 
@@ -44,21 +57,33 @@ fn pop(stacks: *mut Stacks, class: SizeClass) -> *mut u8 {
 /// of its own.
 #[inline(always)]
 pub fn malloc(size: usize) -> *mut u8 {
-    let stacks = tls::get();
+    malloc_or(size, malloc_slow)
+}
+
+/// As [`malloc`]; `slow` answers when the thread's stack is empty, by [`malloc_slow`] and what its caller adds.
+#[inline(always)]
+pub fn malloc_or(size: usize, slow: impl FnOnce(usize) -> *mut u8) -> *mut u8 {
     if size <= TABLE_BYTES_MAX {
-        let block = pop(stacks, SizeClass::of_bytes(size));
+        let block = pop(tls::get(), SizeClass::of_c_bytes(size));
         if !block.is_null() {
             return block;
         }
     }
-    alloc_slow(stacks, size, C_ALIGN, false)
+    slow(size)
+}
+
+/// As [`malloc`], for a size that the thread's stack has no block of.
+#[cold]
+#[inline(never)]
+pub fn malloc_slow(size: usize) -> *mut u8 {
+    alloc_slow(tls::get(), size, C_ALIGN, false)
 }
 
 /// As [`malloc`], at any power of two.
 #[inline(always)]
 pub fn aligned(size: usize, align: usize) -> *mut u8 {
     let stacks = tls::get();
-    if let Some(class) = SizeClass::of_small_layout(size, align) {
+    if let Some(class) = SizeClass::of_layout(size, align) {
         let block = pop(stacks, class);
         if !block.is_null() {
             return block;
@@ -71,7 +96,7 @@ pub fn aligned(size: usize, align: usize) -> *mut u8 {
 #[inline]
 pub fn zeroed_aligned(size: usize, align: usize) -> *mut u8 {
     let stacks = tls::get();
-    if let Some(class) = SizeClass::of_small_layout(size, align) {
+    if let Some(class) = SizeClass::of_layout(size, align) {
         let block = pop(stacks, class);
         if !block.is_null() {
             // SAFETY: the block is ours and holds `size` bytes.
@@ -94,7 +119,11 @@ pub fn calloc(count: usize, size: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn alloc_slow(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *mut u8 {
-    let block = alloc_once(stacks, size, align, zeroed);
+    let block = if size > SMALL_BYTES_MAX && size <= BYTES_MAX && align <= region::SLICE_BYTES && align.is_power_of_two() {
+        large::alloc(stacks, size, align, zeroed)
+    } else {
+        alloc_once(stacks, size, align, zeroed)
+    };
     if !block.is_null() || size > BYTES_MAX || !align.is_power_of_two() {
         return block;
     }
@@ -131,16 +160,9 @@ pub unsafe fn free(block: *mut u8) {
     if let Some(slice) = region.slice_of(block.addr()) {
         // ORDER: Relaxed: the caller holds a block of the slice (S4).
         let class = region.kind_byte(slice).load(Ordering::Relaxed);
-        let stack = stack_of(stacks, usize::from(class));
-        // SAFETY: T1, T2: the stack is this thread's. The read-only stacks, and class 0's, have no room and are not written.
-        unsafe {
-            if (*stack).room > 0 {
-                let block = block.cast::<Block>();
-                Block::set_next(block, (*stack).top);
-                (*stack).top = block;
-                (*stack).room -= 1;
-                return;
-            }
+        // SAFETY: the caller's duty.
+        if unsafe { push(stacks, usize::from(class), block) } {
+            return;
         }
     }
     // SAFETY: the caller's duty.
@@ -155,21 +177,14 @@ pub unsafe fn free(block: *mut u8) {
 pub unsafe fn free_layout(block: *mut u8, size: usize, align: usize) {
     let stacks = tls::get();
     let region = region::first();
-    if let Some(class) = SizeClass::of_small_layout(size, align)
+    if let Some(class) = SizeClass::of_layout(size, align)
         && let Some(slice) = region.slice_of(block.addr())
     {
-        let stack = stack_of(stacks, class.index());
         // ORDER: Relaxed: the caller holds a block of the slice (S4).
         let is_plain = usize::from(region.kind_byte(slice).load(Ordering::Relaxed)) == class.index();
-        // SAFETY: T1, T2: the stack is this thread's. The read-only stacks have no room and are not written.
-        unsafe {
-            if is_plain && (*stack).room > 0 {
-                let block = block.cast::<Block>();
-                Block::set_next(block, (*stack).top);
-                (*stack).top = block;
-                (*stack).room -= 1;
-                return;
-            }
+        // SAFETY: the caller's duty.
+        if is_plain && unsafe { push(stacks, class.index(), block) } {
+            return;
         }
     }
     // SAFETY: the caller's duty.

@@ -98,7 +98,7 @@ pub(crate) fn look(freed: bool) {
 
 /// What an ended thread leaves is likely to be of no use: free memory goes back at once, down to a quarter of what is in use.
 pub(crate) fn after_thread_end() {
-    const KEEP_AT_LEAST: u64 = 16 << 20;
+    const KEEP_AT_LEAST: u64 = 4 << 20;
     let in_use = (stats::value(Counter::AllocatedBytes) as i64).max(0) as u64;
     let keep = (in_use / 4).max(KEEP_AT_LEAST) / SLICE_BYTES as u64;
     let free = stats::value(Counter::DirtyFreeSlices);

@@ -46,6 +46,14 @@ const fn block_bytes_by_class() -> [u32; CLASS_COUNT] {
     bytes
 }
 
+/// The same for C, whose blocks are all aligned to 16: nothing goes to class 1.
+static C_TABLE: [u8; TABLE_BYTES_MAX / 8 + 1] = {
+    let mut table = TABLE;
+    table[0] = 2;
+    table[1] = 2;
+    table
+};
+
 const fn class_by_eighth() -> [u8; TABLE_BYTES_MAX / 8 + 1] {
     let mut table = [1; TABLE_BYTES_MAX / 8 + 1];
     let mut class = 1;
@@ -84,12 +92,10 @@ impl SizeClass {
         Some(Self::of_rounded(Self::round(bytes, align)))
     }
 
-    /// As [`SizeClass::of_layout`], for what the table answers: a few instructions.
+    /// As [`SizeClass::of_bytes`], for at most [`TABLE_BYTES_MAX`]: one look-up.
     #[inline(always)]
-    pub(crate) const fn of_small_layout(bytes: usize, align: usize) -> Option<SizeClass> {
-        let rounded = Self::round(bytes, align);
-        // A size near the end of the address space wraps to a small one; both are looked at.
-        if bytes <= TABLE_BYTES_MAX && rounded <= TABLE_BYTES_MAX { Some(SizeClass(TABLE[(rounded + 7) >> 3])) } else { None }
+    pub(crate) const fn of_c_bytes(bytes: usize) -> SizeClass {
+        SizeClass(C_TABLE[(bytes + 7) >> 3])
     }
 
     #[inline(always)]

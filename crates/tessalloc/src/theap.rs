@@ -2,9 +2,9 @@
 //!
 //! | field             | unit   | always true                                                                  |
 //! |-------------------|--------|------------------------------------------------------------------------------|
-//! | `Stack::top`      | blocks | T1 a list of blocks of this class that are handed out as far as their page knows |
-//! | `Stack::room`     | blocks | T2 limit less the length of the list; frees go elsewhere at 0 or below          |
-//! | `Stack::limit`    | blocks | T3 grows by `2 × + 4` at each refill, to 512 blocks or 32 KiB, within the thread's budget |
+//! | `Stacks::top`     | blocks | T1 a list of blocks of this class that are handed out as far as their page knows |
+//! | `Stacks::room`    | blocks | T2 limit less the length of the list; frees go elsewhere at 0 or below          |
+//! | `limits`          | blocks | T3 grows by `2 × + 4` at each refill, to 512 blocks or 32 KiB, within the thread's budget |
 //! | `queues`          | pages  | T4 of this owner, by class, linked both ways; all have `IN_QUEUE`               |
 //! | `starter`         | –      | T5 the slice whose rest serves a class's first refills, or null                 |
 //! | `remote_classes`  | –      | T6 a one for each class whose blocks other threads have sent home               |
@@ -25,37 +25,31 @@ use crate::stats::{self, Counter};
 use crate::sync::Ordering;
 use crate::thread::Thread;
 
-/// A class's blocks at hand.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Stack {
-    pub(crate) top: *mut Block,
-    pub(crate) room: i32,
-    pub(crate) limit: i32,
-}
-
-/// All that the fast paths touch of a thread.
+/// All that the fast paths touch of a thread, by class. Two arrays, so that a class indexes both without arithmetic.
 #[repr(C, align(64))]
 pub(crate) struct Stacks {
-    pub(crate) by_class: [Stack; CLASS_COUNT],
+    pub(crate) top: [*mut Block; CLASS_COUNT],
+    pub(crate) room: [i32; CLASS_COUNT],
 }
-
-const EMPTY_STACK: Stack = Stack { top: null_mut(), room: 0, limit: 0 };
 
 // SAFETY: the two statics below are never written: they hold no block and have no room.
 unsafe impl Sync for Stacks {}
 
 /// What a thread starts with, before its first slow path. In read-only memory.
-pub(crate) static EMPTY: Stacks = Stacks { by_class: [EMPTY_STACK; CLASS_COUNT] };
+pub(crate) static EMPTY: Stacks = Stacks::new();
 /// What a thread has after its end, while destructors still run. In read-only memory.
-pub(crate) static ENDED: Stacks = Stacks {
-    by_class: {
-        let mut stacks = [EMPTY_STACK; CLASS_COUNT];
-        // Unlike `EMPTY`, so that the two can't be laid at one address; class 0 has no use for it.
-        stacks[0].limit = 1;
-        stacks
-    },
+pub(crate) static ENDED: Stacks = {
+    let mut stacks = Stacks::new();
+    // Unlike `EMPTY`, so that the two can't be laid at one address; no room all the same.
+    stacks.room[0] = -1;
+    stacks
 };
+
+impl Stacks {
+    pub(crate) const fn new() -> Self {
+        Self { top: [null_mut(); CLASS_COUNT], room: [0; CLASS_COUNT] }
+    }
+}
 
 /// Blocks a stack may grow to, and bytes.
 const STACK_BLOCKS_MAX: i32 = 512;
@@ -83,6 +77,7 @@ struct Queue {
 pub(crate) struct Theap {
     queues: [Queue; CLASS_COUNT],
     refills: [u8; CLASS_COUNT],
+    limits: [i32; CLASS_COUNT],
     starter: *mut Page,
     remote_classes: [u64; 2],
     budget: i32,
@@ -104,6 +99,7 @@ impl Theap {
         Self {
             queues: [Queue { first: null_mut(), last: null_mut() }; CLASS_COUNT],
             refills: [0; CLASS_COUNT],
+            limits: [0; CLASS_COUNT],
             starter: null_mut(),
             remote_classes: [0; 2],
             budget: BUDGET_BYTES,
@@ -111,8 +107,9 @@ impl Theap {
         }
     }
 
-    /// After all stacks were emptied and their limits set to 0.
-    pub(crate) fn restore_budget(&mut self) {
+    /// After all stacks were emptied: they grow anew.
+    pub(crate) fn reset_limits(&mut self) {
+        self.limits = [0; CLASS_COUNT];
         self.budget = BUDGET_BYTES;
     }
 }
@@ -205,17 +202,16 @@ impl Thread {
     /// Lets a class's stack grow, and says how many blocks it should get now.
     fn grow_limit(&mut self, class: SizeClass) -> u32 {
         let bytes = class.block_bytes() as i32;
-        let stack = &mut self.stacks.by_class[class.index()];
+        let before = self.theap.limits[class.index()];
         let most = STACK_BLOCKS_MAX.min(STACK_BYTES_MAX / bytes).max(1);
-        let mut limit = (2 * stack.limit + 4).min(most);
-        let growth_bytes = (limit - stack.limit) * bytes;
-        if growth_bytes > self.theap.budget {
-            limit = stack.limit.max(most.min(LIMIT_ALWAYS));
+        let mut limit = (2 * before + 4).min(most);
+        if (limit - before) * bytes > self.theap.budget {
+            limit = before.max(most.min(LIMIT_ALWAYS));
         }
-        let growth = limit - stack.limit;
+        let growth = limit - before;
         self.theap.budget -= growth * bytes;
-        stack.limit += growth;
-        stack.room += growth;
+        self.theap.limits[class.index()] = limit;
+        self.stacks.room[class.index()] += growth;
         // T2: as many as fit, but not all: the first frees find room.
         (limit - limit / 4).clamp(1, REFILL_BLOCKS_MAX) as u32
     }

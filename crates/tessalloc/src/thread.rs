@@ -22,12 +22,12 @@ use crate::options;
 use crate::os;
 use crate::page::{Kind, Page};
 use crate::region;
-use crate::report;
+use crate::report::{self, check};
 use crate::ring::{Ring, send_home};
 use crate::size_class::{BLOCK_BYTES, CLASS_COUNT, ONE_SLICE_BYTES_MAX, SizeClass};
 use crate::stats::{self, Counter};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Lock, Ordering, tls};
-use crate::theap::{EMPTY, ENDED, STARTER_TABLE_AT, Stack, Stacks, Theap};
+use crate::theap::{EMPTY, ENDED, STARTER_TABLE_AT, Stacks, Theap};
 
 const UNUSED: u32 = 0;
 const LIVE: u32 = 1;
@@ -120,7 +120,7 @@ const RECORD_SPACE_BYTES: usize = 64 << 10;
 impl Thread {
     const fn new() -> Self {
         Self {
-            stacks: Stacks { by_class: [Stack { top: null_mut(), room: 0, limit: 0 }; CLASS_COUNT] },
+            stacks: Stacks::new(),
             gate: Gate::new(),
             counts: Counts::new(),
             ring: Ring::new(),
@@ -175,15 +175,14 @@ impl Thread {
     /// # Safety
     /// - This is the calling thread's record, or the caller excludes all others from it.
     pub(crate) unsafe fn alloc(&mut self, class: SizeClass, zeroed: bool) -> *mut u8 {
-        let stack = &mut self.stacks.by_class[class.index()];
-        let block = stack.top;
+        let block = self.stacks.top[class.index()];
         // SAFETY: T1; the caller's duty.
         unsafe {
             if block.is_null() {
                 return self.alloc_slow(class, zeroed);
             }
-            stack.top = Block::next(block);
-            stack.room += 1;
+            self.stacks.top[class.index()] = Block::next(block);
+            self.stacks.room[class.index()] += 1;
             if zeroed {
                 block.cast::<u8>().write_bytes(0, class.block_bytes());
             }
@@ -205,22 +204,11 @@ impl Thread {
             return null_mut();
         }
         let block = refill.first;
-        let stack = &mut self.stacks.by_class[class.index()];
-        // SAFETY: T1: the refill's blocks are this thread's. The stack was empty, or its blocks go behind the new ones.
+        // SAFETY: T1: the refill's blocks are this thread's, and the stack is empty.
         unsafe {
-            let rest = Block::next(block);
-            if !rest.is_null() {
-                if !stack.top.is_null() {
-                    let mut last = rest;
-                    // Bound: the refill's length, at most a stack's.
-                    while !Block::next(last).is_null() {
-                        last = Block::next(last);
-                    }
-                    Block::set_next(last, stack.top);
-                }
-                stack.top = rest;
-                stack.room -= refill.count as i32 - 1;
-            }
+            check!(self.stacks.top[class.index()].is_null(), "a stack is refilled when it is empty");
+            self.stacks.top[class.index()] = Block::next(block);
+            self.stacks.room[class.index()] -= refill.count as i32 - 1;
             if zeroed {
                 let dirty = if refill.is_fresh { size_of::<Block>() } else { class.block_bytes() };
                 block.cast::<u8>().write_bytes(0, dirty);
@@ -255,7 +243,7 @@ impl Thread {
 
     /// In a forked child, of a thread that is not there: what its stacks hold can't be told and is lost.
     pub(crate) fn forget_stacks(&mut self) {
-        self.stacks.by_class = [Stack { top: null_mut(), room: 0, limit: 0 }; CLASS_COUNT];
+        self.stacks = Stacks::new();
     }
 
     /// Sends the blocks of all stacks home.
@@ -263,12 +251,10 @@ impl Thread {
     /// # Safety
     /// - The caller is the record's thread, or its heir, inside the gate.
     pub(crate) unsafe fn flush_stacks(&mut self) {
-        self.theap.restore_budget();
+        self.theap.reset_limits();
         for class in 1..CLASS_COUNT {
-            let stack = &mut self.stacks.by_class[class];
-            let mut block = core::mem::replace(&mut stack.top, null_mut());
-            stack.room = 0;
-            stack.limit = 0;
+            let mut block = core::mem::replace(&mut self.stacks.top[class], null_mut());
+            self.stacks.room[class] = 0;
             // Bound: a stack's length.
             while !block.is_null() {
                 // SAFETY: T1; the caller is the record's thread, inside the gate.
@@ -489,14 +475,14 @@ pub(crate) unsafe fn free_slow(stacks: *mut Stacks, address: *mut u8) {
         }
         if class != 0 {
             if !region.is_first()
-                && let Some(stack) = current(stacks).map(|thread| &mut (*thread).stacks.by_class[class])
-                && stack.room > 0
+                && let Some(thread) = current(stacks)
+                && (*thread).stacks.room[class] > 0
             {
                 // Blocks of further regions find room here.
                 let block = address.cast::<Block>();
-                Block::set_next(block, stack.top);
-                stack.top = block;
-                stack.room -= 1;
+                Block::set_next(block, (*thread).stacks.top[class]);
+                (*thread).stacks.top[class] = block;
+                (*thread).stacks.room[class] -= 1;
                 return;
             }
             let bytes = BLOCK_BYTES[class];

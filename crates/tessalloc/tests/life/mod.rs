@@ -13,18 +13,20 @@ use tessalloc::raw;
 
 /// Set in the child; the value holds the [`Plan`]'s flags.
 const LIFE: &str = "TESSALLOC_LIFE";
+/// After so long a life counts as hanging: a hundred times what it takes.
+const LIFE_SECONDS_MAX: u32 = 120;
 /// The last line of a life that went well.
-pub const DONE: &str = "life: done";
+pub(crate) const DONE: &str = "life: done";
 
 /// What a life may meet.
 #[derive(Clone, Copy)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Allocations may fail before failing is switched off.
-    pub may_fail: bool,
+    pub(crate) may_fail: bool,
     /// Memory may run out to the end.
-    pub is_scarce: bool,
+    pub(crate) is_scarce: bool,
     /// Whether it waits for the background thread.
-    pub idles: bool,
+    pub(crate) idles: bool,
 }
 
 impl Plan {
@@ -39,7 +41,7 @@ impl Plan {
 }
 
 /// Runs a life in a child: the test `child` of the same program, which must call [`live_if_child`].
-pub fn run(plan: Plan, variables: &[(&str, String)]) -> Output {
+pub(crate) fn run(plan: Plan, variables: &[(&str, String)]) -> Output {
     Command::new(std::env::current_exe().expect("the test program has a path"))
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
         .env(LIFE, plan.text())
@@ -49,7 +51,7 @@ pub fn run(plan: Plan, variables: &[(&str, String)]) -> Output {
 }
 
 /// The life's lines, if it went well.
-pub fn lines(output: &Output) -> Result<Vec<String>, String> {
+pub(crate) fn lines(output: &Output) -> Result<Vec<String>, String> {
     let text = String::from_utf8_lossy(&output.stdout);
     if output.status.success() && text.contains(DONE) {
         return Ok(text.lines().map(String::from).collect());
@@ -58,9 +60,11 @@ pub fn lines(output: &Output) -> Result<Vec<String>, String> {
 }
 
 /// In a child: lives, and prints what it saw.
-pub fn live_if_child() {
+pub(crate) fn live_if_child() {
     let Ok(plan) = std::env::var(LIFE) else { return };
     let plan = Plan::of(&plan);
+    // SAFETY: sets a timer, whose signal ends a life that hangs.
+    unsafe { libc::alarm(LIFE_SECONDS_MAX) };
     live(plan.may_fail || plan.is_scarce);
     println!("calls\tbusy\t{}", sim::counters().calls);
     if plan.idles {
@@ -306,8 +310,8 @@ impl Life {
 
     /// The figures against each other, against the blocks, and against the system.
     fn add_up(&self) {
-        /// What a thread may keep ready on its stacks and count as used, as `Stats::allocated_bytes` states.
-        const READY_BYTES_MAX: u64 = 512 << 10;
+        /// What a thread may keep ready and count as used: 512 KiB on its stacks, and a chunk of warm large runs.
+        const READY_BYTES_MAX: u64 = (512 << 10) + (4 << 20);
         let stats = tessalloc::stats();
         let system = sim::counters();
         // SAFETY: blocks in use.
