@@ -187,7 +187,7 @@ threads          = %12zu
 /// glibc's own names.
 #[cfg(target_os = "linux")]
 mod glibc_names {
-    use super::{c_int, figures, Mallinfo2};
+    use super::{Mallinfo2, c_int, figures};
 
     /// [`super::mallinfo2`].
     #[unsafe(no_mangle)]

@@ -8,21 +8,71 @@ use support::*;
 /// Everything that the library may export.
 const EXPORTS: &[&str] = &[
     // malloc.rs
-    "malloc", "calloc", "realloc", "reallocarray", "free", "cfree", "free_sized", "free_aligned_sized", "aligned_alloc",
-    "memalign", "posix_memalign", "valloc", "pvalloc", "malloc_usable_size", "__libc_malloc", "__libc_calloc", "__libc_free",
-    "__libc_realloc", "__libc_memalign", "__libc_valloc", "__libc_pvalloc", "__posix_memalign",
+    "malloc",
+    "calloc",
+    "realloc",
+    "reallocarray",
+    "free",
+    "cfree",
+    "free_sized",
+    "free_aligned_sized",
+    "aligned_alloc",
+    "memalign",
+    "posix_memalign",
+    "valloc",
+    "pvalloc",
+    "malloc_usable_size",
+    "__libc_malloc",
+    "__libc_calloc",
+    "__libc_free",
+    "__libc_realloc",
+    "__libc_memalign",
+    "__libc_valloc",
+    "__libc_pvalloc",
+    "__posix_memalign",
     // info.rs
-    "mallinfo", "mallinfo2", "mallopt", "malloc_trim", "malloc_info", "malloc_stats", "__libc_mallinfo2", "__libc_mallopt",
+    "mallinfo",
+    "mallinfo2",
+    "mallopt",
+    "malloc_trim",
+    "malloc_info",
+    "malloc_stats",
+    "__libc_mallinfo2",
+    "__libc_mallopt",
     // own.rs
-    "tessalloc_version", "tessalloc_stats", "tessalloc_purge", "tessalloc_is_ours", "tessalloc_good_size", "tessalloc_malloc",
-    "tessalloc_calloc", "tessalloc_realloc", "tessalloc_aligned_alloc", "tessalloc_free", "tessalloc_usable_size",
+    "tessalloc_version",
+    "tessalloc_stats",
+    "tessalloc_purge",
+    "tessalloc_is_ours",
+    "tessalloc_good_size",
+    "tessalloc_malloc",
+    "tessalloc_calloc",
+    "tessalloc_realloc",
+    "tessalloc_aligned_alloc",
+    "tessalloc_free",
+    "tessalloc_usable_size",
     "tessalloc_table_v1",
     // cxx.rs: new
-    "_Znwm", "_Znam", "_ZnwmRKSt9nothrow_t", "_ZnamRKSt9nothrow_t", "_ZnwmSt11align_val_t", "_ZnamSt11align_val_t",
-    "_ZnwmSt11align_val_tRKSt9nothrow_t", "_ZnamSt11align_val_tRKSt9nothrow_t",
+    "_Znwm",
+    "_Znam",
+    "_ZnwmRKSt9nothrow_t",
+    "_ZnamRKSt9nothrow_t",
+    "_ZnwmSt11align_val_t",
+    "_ZnamSt11align_val_t",
+    "_ZnwmSt11align_val_tRKSt9nothrow_t",
+    "_ZnamSt11align_val_tRKSt9nothrow_t",
     // cxx.rs: delete
-    "_ZdlPv", "_ZdaPv", "_ZdlPvm", "_ZdaPvm", "_ZdlPvRKSt9nothrow_t", "_ZdaPvRKSt9nothrow_t", "_ZdlPvSt11align_val_t",
-    "_ZdaPvSt11align_val_t", "_ZdlPvmSt11align_val_t", "_ZdaPvmSt11align_val_t", "_ZdlPvSt11align_val_tRKSt9nothrow_t",
+    "_ZdlPv",
+    "_ZdaPv",
+    "_ZdlPvm",
+    "_ZdaPvm",
+    "_ZdlPvRKSt9nothrow_t",
+    "_ZdaPvRKSt9nothrow_t",
+    "_ZdlPvSt11align_val_t",
+    "_ZdaPvSt11align_val_t",
+    "_ZdlPvmSt11align_val_t",
+    "_ZdaPvmSt11align_val_t",
+    "_ZdlPvSt11align_val_tRKSt9nothrow_t",
     "_ZdaPvSt11align_val_tRKSt9nothrow_t",
 ];
 
@@ -71,7 +121,8 @@ fn archive_shows_the_same_names_to_the_linker() {
         .filter(|row| row.len() == 8 && row[4] == "GLOBAL" && row[5] == "DEFAULT" && row[6] != "UND")
         .map(|row| row[7])
         .collect();
-    let strange: Vec<_> = visible.iter().filter(|name| !is_face(name) && !name.starts_with("_ZN") && !name.starts_with("_R")).collect();
+    let strange: Vec<_> =
+        visible.iter().filter(|name| !is_face(name) && !name.starts_with("_ZN") && !name.starts_with("_R")).collect();
     let ours = |name: &&&&str| !["rust_eh_personality", "rust_begin_unwind"].contains(name);
     assert!(!strange.iter().any(|name| ours(&name)), "the archive defines {strange:?}");
 }
@@ -122,7 +173,8 @@ fn malloc_and_free_do_not_call_themselves() {
             continue;
         }
         let target = line.split('<').nth(1).and_then(|rest| rest.split(['>', '@', '+']).next());
-        let (Some(target), true) = (target, line.contains("call") || line.contains("jmp") || line.contains("\tb")) else {
+        let (Some(target), true) = (target, line.contains("call") || line.contains("jmp") || line.contains("\tb"))
+        else {
             continue;
         };
         instructions += 1;
@@ -133,4 +185,25 @@ fn malloc_and_free_do_not_call_themselves() {
     }
     assert!(instructions > 100, "the disassembly was not understood: {instructions} calls and jumps found");
     assert!(seen.contains("malloc") || seen.contains("__libc_malloc"), "no malloc in the disassembly");
+}
+
+/// A04: what a thread's word points to before the thread's start and after its end is never written: it lies in read-only memory.
+#[test]
+fn known_a04_sentinels_are_read_only() {
+    let symbols = tool("nm", &[]);
+    let sections = tool("readelf", &["--sections", "--wide"]);
+    for name in ["5theap5EMPTY", "5theap5ENDED"] {
+        let line = symbols.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("no symbol {name}"));
+        let address = u64::from_str_radix(line.split_whitespace().next().unwrap_or(""), 16).expect("nm's address");
+        let holder = sections
+            .lines()
+            .filter_map(|line| line.split_once(']').map(|(_, rest)| rest.split_whitespace().collect::<Vec<_>>()))
+            .filter(|row| row.len() >= 6)
+            .find(|row| {
+                let number = |at: usize| u64::from_str_radix(row[at], 16).unwrap_or(0);
+                (number(2)..number(2) + number(4)).contains(&address) && number(2) != 0
+            })
+            .unwrap_or_else(|| panic!("{name} lies in no section: {sections}"));
+        assert!([".rodata", ".data.rel.ro"].contains(&holder[0]), "{name} can be written: it lies in {}", holder[0]);
+    }
 }

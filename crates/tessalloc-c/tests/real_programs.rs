@@ -40,7 +40,10 @@ impl Preload {
             .filter(|row| row.len() == 3 && row[0].starts_with(program) && row[1] == "1")
             .filter_map(|row| row[2].parse::<u64>().ok())
             .max();
-        assert!(most.is_some_and(|most| most >= calls), "{program} did not allocate from tessalloc {calls} times: {text:?}");
+        assert!(
+            most.is_some_and(|most| most >= calls),
+            "{program} did not allocate from tessalloc {calls} times: {text:?}"
+        );
     }
 }
 
@@ -56,7 +59,12 @@ fn python_passes_parts_of_its_own_test_suite() {
     if !Path::new(python).exists() && !need("python3", &["python3"]) {
         return;
     }
-    let has_tests = || Command::new(python).args(["-c", "import test.test_json, test.test_list"]).output().is_ok_and(|o| o.status.success());
+    let has_tests = || {
+        Command::new(python)
+            .args(["-c", "import test.test_json, test.test_list"])
+            .output()
+            .is_ok_and(|o| o.status.success())
+    };
     if !has_tests() {
         let version = must(Command::new(python).args(["-c", "import sys; print('%d.%d' % sys.version_info[:2])"]));
         let package = format!("libpython{}-testsuite", version.trim());
@@ -68,7 +76,16 @@ fn python_passes_parts_of_its_own_test_suite() {
     let mut command = preload.command(python);
     // Python takes small objects from arenas of its own unless it is told not to.
     command.env("PYTHONMALLOC", "malloc").args(["-m", "test", "-q"]);
-    command.args(["test_json", "test_list", "test_dict", "test_set", "test_bytes", "test_thread", "test_re", "test_array"]);
+    command.args([
+        "test_json",
+        "test_list",
+        "test_dict",
+        "test_set",
+        "test_bytes",
+        "test_thread",
+        "test_re",
+        "test_array",
+    ]);
     let output = command.current_dir(folder("python")).output().expect("run python");
     let text = describe(&output);
     assert!(output.status.success() && text.contains("SUCCESS"), "{text}");
@@ -191,7 +208,8 @@ fn redis_server_and_benchmark() {
                   for i = 1, 2000 do n = n + #redis.call('get', 'k' .. i) end return n";
     assert_eq!(client(&["eval", script, "0"]).trim(), "2001000");
     let memory = client(&["info", "memory"]);
-    let allocator = memory.lines().find_map(|line| line.strip_prefix("mem_allocator:")).unwrap_or("unknown").trim().to_string();
+    let allocator =
+        memory.lines().find_map(|line| line.strip_prefix("mem_allocator:")).unwrap_or("unknown").trim().to_string();
     client(&["shutdown", "nosave"]);
     drop(server);
     eprintln!("the allocator that redis-server was built for: {allocator}");
@@ -225,7 +243,11 @@ fn compiler_works(compiler: &str, process: &str) {
         };
         build(&mut preload.command(compiler), "ours.o");
         build(&mut Command::new(compiler), "theirs.o");
-        assert_eq!(fs::read(at.join("ours.o")).unwrap(), fs::read(at.join("theirs.o")).unwrap(), "{compiler} {level} makes another file");
+        assert_eq!(
+            fs::read(at.join("ours.o")).unwrap(),
+            fs::read(at.join("theirs.o")).unwrap(),
+            "{compiler} {level} makes another file"
+        );
         must(preload.command(compiler).args(["ours.o", "-o", "program"]).current_dir(&at));
         let plain = must(Command::new("./program").current_dir(&at));
         assert!(plain.starts_with("977 ") && plain.ends_with(" a#b#\n"), "{plain}");
@@ -303,7 +325,8 @@ fn tsc_checks_and_compiles() {
         .map(|n| format!("export interface T{n} {{ readonly a: number; b: Array<Partial<Record<'x' | 'y', T{}>>> }}\nexport const f{n} = (t: T{n}): number => t.a + t.b.length + {n}\n", n / 2))
         .collect::<String>();
     fs::write(at.join("good.ts"), &source).expect("write a source");
-    fs::write(at.join("bad.ts"), format!("{source}\nconst wrong: string = f3({{ a: 1, b: [] }})\n")).expect("write a source");
+    fs::write(at.join("bad.ts"), format!("{source}\nconst wrong: string = f3({{ a: 1, b: [] }})\n"))
+        .expect("write a source");
     let preload = Preload::new("tsc");
     let run = |mut command: Command, file: &str, out: &str| {
         let config = format!(

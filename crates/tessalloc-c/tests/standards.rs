@@ -26,7 +26,11 @@ fn standards_static_pie() {
 fn standards_compiled_by_clang() {
     // A second compiler where there is one.
     if have("clang") {
-        passes(&compile_with("clang", "standards.c", Mode::Preload, &["-Wno-unknown-warning-option"]), Mode::Preload, &[]);
+        passes(
+            &compile_with("clang", "standards.c", Mode::Preload, &["-Wno-unknown-warning-option"]),
+            Mode::Preload,
+            &[],
+        );
     }
 }
 

@@ -4,7 +4,12 @@
 macro_rules! weak_address_text {
     ($name:literal) => {
         concat!(
-            ".weak ", $name, "\n.cfi_startproc\nadrp x0, :got:", $name, "\nldr x0, [x0, :got_lo12:", $name,
+            ".weak ",
+            $name,
+            "\n.cfi_startproc\nadrp x0, :got:",
+            $name,
+            "\nldr x0, [x0, :got_lo12:",
+            $name,
             "]\nret\n.cfi_endproc"
         )
     };
@@ -19,7 +24,10 @@ macro_rules! jump_text {
 macro_rules! jump_public_text {
     ($target:literal) => {
         concat!(
-            ".cfi_startproc\nadrp x16, :got:", $target, "\nldr x16, [x16, :got_lo12:", $target,
+            ".cfi_startproc\nadrp x16, :got:",
+            $target,
+            "\nldr x16, [x16, :got_lo12:",
+            $target,
             "]\nbr x16\n.cfi_endproc"
         )
     };
@@ -28,7 +36,10 @@ macro_rules! jump_public_text {
 macro_rules! drop_second_jump_public_text {
     ($target:literal) => {
         concat!(
-            ".cfi_startproc\nmov x1, x2\nadrp x16, :got:", $target, "\nldr x16, [x16, :got_lo12:", $target,
+            ".cfi_startproc\nmov x1, x2\nadrp x16, :got:",
+            $target,
+            "\nldr x16, [x16, :got_lo12:",
+            $target,
             "]\nbr x16\n.cfi_endproc"
         )
     };
@@ -141,7 +152,10 @@ macro_rules! throw_by_hand_text {
 macro_rules! nothrow_text {
     ($target:literal) => {
         concat!(
-            ".cfi_startproc\nadrp x16, :got:", $target, "\nldr x16, [x16, :got_lo12:", $target,
+            ".cfi_startproc\nadrp x16, :got:",
+            $target,
+            "\nldr x16, [x16, :got_lo12:",
+            $target,
             "]\nadrp x17, {plain}\nadd x17, x17, :lo12:{plain}\nb {shared}\n.cfi_endproc"
         )
     };

@@ -44,7 +44,10 @@ fn main() {
                 // SAFETY: size over 0; freed with the layout that it has after the last step.
                 unsafe {
                     let zero = alloc_zeroed(layout);
-                    assert!(zero.addr().is_multiple_of(align) && (0..size).all(|index| *zero.add(index) == 0), "{layout:?}");
+                    assert!(
+                        zero.addr().is_multiple_of(align) && (0..size).all(|index| *zero.add(index) == 0),
+                        "{layout:?}"
+                    );
                     zero.write_bytes(0xee, size);
                     let grown = realloc(zero, layout, size * 2);
                     assert!(grown.addr().is_multiple_of(align), "realloc of {layout:?} lost its alignment");
