@@ -66,24 +66,26 @@ weak! {
     weak_throw = "__cxa_throw";
     weak_bad_alloc_type = "_ZTISt9bad_alloc";
     weak_bad_alloc_table = "_ZTVSt9bad_alloc";
-    weak_dlopen = "dlopen";
     weak_dlsym = "dlsym";
 }
 
 /// The address of `name` in a C++ runtime that is loaded but not visible to us; null if there is none.
 #[cold]
 fn in_hidden_runtime(name: &CStr) -> *const c_void {
-    let (open, symbol) = (weak_dlopen(), weak_dlsym());
-    if open.is_null() || symbol.is_null() {
+    let symbol = weak_dlsym();
+    if symbol.is_null() {
         return null();
     }
-    // SAFETY: these are libc's functions of these types, just found not to be null.
-    let (open, symbol) = unsafe {
-        (
-            transmute::<*const c_void, extern "C" fn(*const c_char, c_int) -> *mut c_void>(open),
-            transmute::<*const c_void, extern "C" fn(*mut c_void, *const c_char) -> *const c_void>(symbol),
-        )
-    };
+    // SAFETY: this is libc's function of this type, just found not to be null.
+    let symbol =
+        unsafe { transmute::<*const c_void, extern "C" fn(*mut c_void, *const c_char) -> *const c_void>(symbol) };
+    // By `dlsym`: a name of our own for `dlopen` makes the linker warn in every static program.
+    let open = symbol(libc::RTLD_DEFAULT, c"dlopen".as_ptr());
+    if open.is_null() {
+        return null();
+    }
+    // SAFETY: as above.
+    let open = unsafe { transmute::<*const c_void, extern "C" fn(*const c_char, c_int) -> *mut c_void>(open) };
     for library in [c"libstdc++.so.6", c"libc++.so.1"] {
         // The handle is kept: its code is about to run.
         let handle = open(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
