@@ -83,8 +83,8 @@ const unsafeIsExplained: Rule = (file, lines) => {
   return lines.flatMap((line, at) => {
     const code = codeOf(line)
     const isBlock = /\bunsafe\s*(\{|impl\b)/.test(code)
-    // A declaration; `unsafe extern` blocks and function pointer types make no claim.
-    const isFunction = /\bunsafe\s+(extern\s+"[^"]*"\s+)?fn\s+\w/.test(code) && /\bpub\b/.test(code)
+    // What C calls has its duties in the header; `extern` blocks and types of functions make no claim.
+    const isFunction = /\bpub\b.*\bunsafe\s+fn\s+\w/.test(code)
     if (!isBlock && !isFunction) return []
     const explained =
       isExplained(lines, at, 'SAFETY', safetyReach) || (isFunction && isExplained(lines, at, '# Safety', 30))

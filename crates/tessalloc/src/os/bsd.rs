@@ -19,6 +19,10 @@ pub(crate) use flavour::{address_limit, wait, wake, wipe_on_fork};
 mod flavour {
     use super::*;
 
+    /// Where this thread keeps `errno`.
+    ///
+    /// # Safety
+    /// Only this thread may use the address.
     pub(crate) unsafe fn errno_at() -> *mut c_int {
         // SAFETY: the address of this thread's word.
         unsafe { libc::__error() }
@@ -74,12 +78,20 @@ mod flavour {
     use super::*;
 
     #[cfg(target_os = "dragonfly")]
+    /// Where this thread keeps `errno`.
+    ///
+    /// # Safety
+    /// Only this thread may use the address.
     pub(crate) unsafe fn errno_at() -> *mut c_int {
         // SAFETY: the address of this thread's word.
         unsafe { libc::__errno_location() }
     }
 
     #[cfg(not(target_os = "dragonfly"))]
+    /// Where this thread keeps `errno`.
+    ///
+    /// # Safety
+    /// Only this thread may use the address.
     pub(crate) unsafe fn errno_at() -> *mut c_int {
         // SAFETY: the address of this thread's word.
         unsafe { libc::__errno() }

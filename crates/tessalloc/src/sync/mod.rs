@@ -13,6 +13,7 @@ mod real {
     /// by another thread is concerned. Costs nothing.
     #[inline(always)]
     pub(crate) fn barrier_light() {
+        // ORDER: SeqCst for the compiler alone; `barrier_heavy` of the other thread makes the processor follow.
         core::sync::atomic::compiler_fence(Ordering::SeqCst);
     }
 
