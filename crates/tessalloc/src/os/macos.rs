@@ -23,6 +23,10 @@ const WAKE_ALL: u32 = 0x100;
 /// The error is the result, negated; `errno` is not touched.
 const NO_ERRNO: u32 = 0x0100_0000;
 
+/// Where this thread keeps `errno`.
+///
+/// # Safety
+/// Only this thread may use the address.
 pub(super) unsafe fn errno_at() -> *mut c_int {
     // SAFETY: the address of this thread's word.
     unsafe { libc::__error() }
