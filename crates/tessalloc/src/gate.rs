@@ -5,11 +5,13 @@
 //!
 //! | field   | written by        | how                        | always true                                          |
 //! |---------|-------------------|----------------------------|------------------------------------------------------|
-//! | `phase` | owner             | store, light barrier       | G1 odd while the owner is inside                      |
+//! | `inside`| owner             | store, light barrier       | G1 1 while the owner is inside                        |
 //! | `claim` | claimers, owner   | CAS, heavy barrier         | G2 not FREE while a claimer is inside, or asks        |
 //!
-//! G3 Owner and claimer are never both inside: the owner stores `phase` and then reads `claim`, the claimer stores `claim` and
-//! then reads `phase`; the barrier pair forbids that both read the old value.
+//! G3 Owner and claimer are never both inside: the owner stores `inside` and then reads `claim`, the claimer stores `claim` and
+//! then reads `inside`; the barrier pair forbids that both read the old value.
+//!
+//! `inside` is stored, never counted up: a chain of loads and stores of one word would cost each passage its latency.
 
 use crate::sync::{AtomicU32, Ordering, barrier_heavy, barrier_light, wait, wake};
 
@@ -20,28 +22,26 @@ const WANTED: u32 = 2;
 
 /// Lets one thread at a time at a theap.
 pub(crate) struct Gate {
-    phase: AtomicU32,
+    inside: AtomicU32,
     claim: AtomicU32,
 }
 
 impl Gate {
     #[cfg(not(loom))]
     pub(crate) const fn new() -> Self {
-        Self { phase: AtomicU32::new(0), claim: AtomicU32::new(FREE) }
+        Self { inside: AtomicU32::new(0), claim: AtomicU32::new(FREE) }
     }
 
     #[cfg(loom)]
     pub(crate) fn new() -> Self {
-        Self { phase: AtomicU32::new(0), claim: AtomicU32::new(FREE) }
+        Self { inside: AtomicU32::new(0), claim: AtomicU32::new(FREE) }
     }
 
     /// The owner goes in. Sleeps while a claimer is inside, which is at most the time to purge one page.
     #[inline(always)]
     pub(crate) fn enter(&self) {
-        // ORDER: Relaxed: only the owner writes `phase`.
-        let phase = self.phase.load(Ordering::Relaxed);
         // ORDER: Relaxed, made visible by `barrier_light`; pairs with `barrier_heavy` in `try_claim` (G3).
-        self.phase.store(phase.wrapping_add(1), Ordering::Relaxed);
+        self.inside.store(1, Ordering::Relaxed);
         barrier_light();
         // ORDER: Acquire pairs with the Release in `unclaim`: what the last claimer wrote is visible.
         if self.claim.load(Ordering::Acquire) != FREE {
@@ -61,8 +61,7 @@ impl Gate {
                 wait(&self.claim, WANTED, 0);
             }
             // ORDER: as in `enter`.
-            let phase = self.phase.load(Ordering::Relaxed);
-            self.phase.store(phase.wrapping_add(1), Ordering::Relaxed);
+            self.inside.store(1, Ordering::Relaxed);
             barrier_light();
             // ORDER: Acquire as in `enter`.
             if self.claim.load(Ordering::Acquire) == FREE {
@@ -74,22 +73,8 @@ impl Gate {
     /// The owner comes out.
     #[inline(always)]
     pub(crate) fn leave(&self) {
-        // ORDER: Relaxed: only the owner writes `phase`.
-        let phase = self.phase.load(Ordering::Relaxed);
         // ORDER: Release pairs with the Acquire in `try_claim`: the claimer sees what the owner wrote inside.
-        self.phase.store(phase.wrapping_add(1), Ordering::Release);
-    }
-
-    /// Whether the owner is inside now. For the owner itself, or under a claim, this is exact.
-    pub(crate) fn is_busy(&self) -> bool {
-        // ORDER: Relaxed: a hint for others.
-        self.phase.load(Ordering::Relaxed) & 1 == 1
-    }
-
-    /// Counts the owner's entries and exits: unchanged means that it took no slow path.
-    pub(crate) fn phase(&self) -> u32 {
-        // ORDER: Relaxed: compared with an earlier value only.
-        self.phase.load(Ordering::Relaxed)
+        self.inside.store(0, Ordering::Release);
     }
 
     /// Goes in for another thread; false if the owner is inside, another claimer is, or the system has no barrier.
@@ -101,7 +86,7 @@ impl Gate {
         }
         if barrier_heavy() {
             // ORDER: Acquire pairs with the Release in `leave`: what the owner wrote inside is visible (G3).
-            if self.phase.load(Ordering::Acquire) & 1 == 0 {
+            if self.inside.load(Ordering::Acquire) == 0 {
                 return true;
             }
         }
@@ -127,7 +112,7 @@ impl Gate {
     #[cfg(not(loom))]
     pub(crate) fn reset_in_child(&self) {
         // ORDER: Relaxed: the child has one thread.
-        self.phase.store(0, Ordering::Relaxed);
+        self.inside.store(0, Ordering::Relaxed);
         self.claim.store(FREE, Ordering::Relaxed);
     }
 }

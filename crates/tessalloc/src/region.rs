@@ -190,6 +190,11 @@ fn grow(known: usize, count: usize, align: usize) -> bool {
         return false;
     }
     let need = need.next_multiple_of(CHUNK_BYTES);
+    // What has room that was never used was refused the memory for it, and so would a further region be.
+    let has_room = |region: &Region| (region.chunk_count() - region.frontier()) as usize * CHUNK_BYTES >= need;
+    if all().iter().any(has_room) {
+        return false;
+    }
     let mut bytes = plan_region_bytes(index).max(need);
     // Bound: halves down to what is needed, at most 16 times.
     loop {
@@ -372,11 +377,13 @@ impl Region {
     }
 
     fn chunk(&self, index: u32) -> &Chunk {
+        // ORDER: Relaxed: set once before `reach` (S5).
         // SAFETY: S3: callers pass chunks below the frontier, or ones they have just made accessible.
         unsafe { &*self.chunks.load(Ordering::Relaxed).add(index as usize) }
     }
 
     fn summary(&self, index: u32) -> &AtomicU64 {
+        // ORDER: Relaxed: set once before `reach` (S5).
         // SAFETY: the summary is accessible as a whole from the region's start on.
         unsafe { &*self.summary.load(Ordering::Relaxed).add(index as usize / 64) }
     }
@@ -859,6 +866,7 @@ pub(crate) fn check_all() -> u64 {
             let starts = chunk.starts.load(Ordering::Relaxed);
             let dirty = chunk.dirty.load(Ordering::Relaxed);
             assert_eq!(starts & !taken, 0, "a run starts on a free slice");
+            // ORDER: Relaxed: nobody writes.
             assert!(taken == u64::MAX || region.summary(index).load(Ordering::Relaxed) >> (index % 64) & 1 == 1);
             dirty_free += u64::from((dirty & !taken).count_ones());
             for at in 0..CHUNK_SLICES {

@@ -26,7 +26,7 @@ const TICK_MS: u64 = 250;
 /// Ticks without slow paths after which a thread counts as quiet.
 const QUIET_TICKS: u32 = 4;
 /// Slow paths in a tick that still count as quiet: timers that tick over, not work.
-const QUIET_SLOW_MAX: u32 = 16;
+const QUIET_SLOW_MAX: u64 = 16;
 /// Points of the curve.
 const CURVE_TICKS_MAX: usize = 64;
 /// Free memory that is worth a background thread, in a process of one thread and of several.
@@ -185,14 +185,15 @@ struct Quiet {
 fn look_at_threads() -> Quiet {
     let mut quiet = Quiet { all: true, trimmed_all: true };
     for thread in thread::all() {
-        // SAFETY: L2; `seen_phase` and `quiet_ticks` are touched under `PASS` only, the rest inside the gate.
+        // SAFETY: L2; `seen_slow` and `quiet_ticks` are touched under `PASS` only, the rest inside the gate.
         unsafe {
             if !(*thread).is_live() {
                 continue;
             }
-            let phase = (*thread).gate.phase();
-            let slow = phase.wrapping_sub((*thread).seen_phase) / 2;
-            (*thread).seen_phase = phase;
+            // ORDER: Relaxed: compared with the last look's only.
+            let count = (*thread).counts.slow.load(Ordering::Relaxed);
+            let slow = count.wrapping_sub((*thread).seen_slow);
+            (*thread).seen_slow = count;
             if slow > QUIET_SLOW_MAX {
                 (*thread).quiet_ticks = 0;
             } else {

@@ -6,7 +6,7 @@
 //! | `gate`   | see [`crate::gate`]           | G1–G3                                                    |
 //! | `theap`, `ring`, `warm`, `counts` | who is inside the gate (`counts` is read by all) | T4–T6, B1–B3   |
 //! | `inbox`  | any                           | I1, I2; closed exactly while no thread has the record      |
-//! | `life`   | starter, the thread's end      | L1 a record with `LIVE` belongs to one thread              |
+//! | `life`   | starter, the thread's end      | L1 a record with `LIVE` belongs to one thread, whose inbox is open |
 //!
 //! L2 Records are never unmapped and never move: an address in an owner word stays one of a record for good.
 
@@ -31,6 +31,8 @@ use crate::theap::{EMPTY, ENDED, STARTER_TABLE_AT, Stacks, Theap};
 
 const UNUSED: u32 = 0;
 const LIVE: u32 = 1;
+/// The thread has given up all that the record held, but still uses its figures.
+const ENDING: u32 = 2;
 
 /// Figures of one thread, written inside its gate, read by all.
 pub(crate) struct Counts {
@@ -83,8 +85,8 @@ pub(crate) struct Thread {
     pub(crate) warm: crate::large::Warm,
     /// How often the exit hook has put itself off.
     exit_round: u32,
-    /// The phase at the scavenger's last look, and since when it stands.
-    pub(crate) seen_phase: u32,
+    /// Slow paths at the scavenger's last look, and for how many looks there were hardly any.
+    pub(crate) seen_slow: u64,
     pub(crate) quiet_ticks: u32,
     /// The forking thread has claimed the gate.
     pub(crate) parked: bool,
@@ -127,7 +129,7 @@ impl Thread {
             theap: Theap::new(),
             warm: crate::large::Warm::new(),
             exit_round: 0,
-            seen_phase: 0,
+            seen_slow: 0,
             quiet_ticks: 0,
             parked: false,
             life: AtomicU32::new(UNUSED),
@@ -445,6 +447,8 @@ pub(crate) unsafe fn end(thread: *mut Thread) {
         stats::add(Counter::RemoteBatches, core::mem::take(&mut thread.ring.sent));
         // ORDER: Relaxed: one writer.
         stats::add(Counter::SlowCount, thread.counts.slow.swap(0, Ordering::Relaxed));
+        // ORDER: Relaxed: who claims the gate sees it by the Release in `leave`, and finds nothing to trim.
+        thread.life.store(ENDING, Ordering::Relaxed);
         thread.gate.leave();
         thread.report();
         crate::scavenger::after_thread_end();

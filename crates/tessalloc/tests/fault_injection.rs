@@ -52,8 +52,21 @@ fn number(lines: &[String], which: &str) -> u64 {
 
 /// Calls of the contract that can fail.
 const FALLIBLE: [&str; 15] = [
-    "reserve", "commit", "purge", "populate_huge", "resident_count", "move_pages", "renew", "wipe_on_fork", "physical_bytes",
-    "barrier_register", "barrier_all_threads", "exit_hook_create", "exit_hook_arm", "at_fork", "spawn",
+    "reserve",
+    "commit",
+    "purge",
+    "populate_huge",
+    "resident_count",
+    "move_pages",
+    "renew",
+    "wipe_on_fork",
+    "physical_bytes",
+    "barrier_register",
+    "barrier_all_threads",
+    "exit_hook_create",
+    "exit_hook_arm",
+    "at_fork",
+    "spawn",
 ];
 
 /// Places that no life on this back end reaches, by their text, and why.
@@ -123,13 +136,21 @@ fn every_call_fails_once_and_the_allocator_goes_on() {
     let mut places = Vec::new();
     places_in_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut places);
     assert!(places.len() > 10, "the sources were found: {places:?}");
-    let failed: Vec<&str> = record.sites.iter().filter(|(_, seen)| seen.failures > 0).map(|(place, _)| place.as_str()).collect();
-    let never: Vec<&String> = places.iter().filter(|place| !failed.iter().any(|known| known.ends_with(place.as_str()))).collect();
-    let spared: Vec<&String> = record.sites.iter().filter(|(_, seen)| seen.failures == 0).map(|(place, _)| place).collect();
+    let failed: Vec<&str> =
+        record.sites.iter().filter(|(_, seen)| seen.failures > 0).map(|(place, _)| place.as_str()).collect();
+    let never: Vec<&String> =
+        places.iter().filter(|place| !failed.iter().any(|known| known.ends_with(place.as_str()))).collect();
+    let spared: Vec<&String> =
+        record.sites.iter().filter(|(_, seen)| seen.failures == 0).map(|(place, _)| place).collect();
 
     for fault in record.faults.iter().take(3) {
         println!("{fault}");
     }
-    assert!(record.faults.is_empty(), "{} of {} lives went wrong; the first are above", record.faults.len(), lives.len());
+    assert!(
+        record.faults.is_empty(),
+        "{} of {} lives went wrong; the first are above",
+        record.faults.len(),
+        lives.len()
+    );
     assert!(never.is_empty() && spared.is_empty(), "never failed: {never:?} {spared:?}");
 }

@@ -65,6 +65,8 @@ pub(crate) fn live_if_child() {
     let plan = Plan::of(&plan);
     // SAFETY: sets a timer, whose signal ends a life that hangs.
     unsafe { libc::alarm(LIFE_SECONDS_MAX) };
+    // The line that the test program has begun ends here.
+    println!();
     live(plan.may_fail || plan.is_scarce);
     println!("calls\tbusy\t{}", sim::counters().calls);
     if plan.idles {
@@ -207,7 +209,8 @@ impl Life {
     }
 
     fn resizes(&mut self) {
-        let steps = [1, 100, 5000, 40 << 10, 70 << 10, 400 << 10, 3 << 20, 7 << 20, 12 << 20, 2 << 20, 90 << 10, 3000, 8];
+        let steps =
+            [1, 100, 5000, 40 << 10, 70 << 10, 400 << 10, 3 << 20, 7 << 20, 12 << 20, 2 << 20, 90 << 10, 3000, 8];
         let mut block = Block::new(24, 16);
         assert!(block.is_some() || self.may_fail);
         for size in steps {
@@ -304,7 +307,10 @@ impl Life {
             }
             let mut status = 0;
             assert_eq!(libc::waitpid(process, &mut status, 0), process);
-            assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the forked child ended with {status:#x}");
+            assert!(
+                libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0,
+                "the forked child ended with {status:#x}"
+            );
         }
     }
 
