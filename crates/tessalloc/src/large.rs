@@ -35,43 +35,72 @@ const MOVE_BYTES_MIN: usize = 8 << 20;
 const MOVED_MAX: u32 = 256;
 static MOVED_COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Freed runs that a thread keeps, one for each slice count.
+/// Freed runs that a thread keeps: the last one at hand, and behind it one for each slice count.
 pub(crate) struct Warm {
+    last: *mut Page,
     runs: [*mut Page; CHUNK_SLICES as usize + 1],
     slices: u32,
 }
 
 impl Warm {
     pub(crate) const fn new() -> Self {
-        Self { runs: [null_mut(); CHUNK_SLICES as usize + 1], slices: 0 }
+        Self { last: null_mut(), runs: [null_mut(); CHUNK_SLICES as usize + 1], slices: 0 }
     }
 }
 
 impl Thread {
-    #[inline]
+    /// A warm run of so many slices, or null.
+    #[inline(always)]
     fn take_warm(&mut self, slices: usize) -> *mut Page {
         self.gate.enter();
-        let page = core::mem::replace(&mut self.warm.runs[slices], null_mut());
-        if !page.is_null() {
-            self.warm.slices -= slices as u32;
+        let mut page = self.warm.last;
+        // SAFETY: a warm run is nobody's but the thread's.
+        if !page.is_null() && unsafe { (*page).reserved } as usize == slices {
+            self.warm.last = null_mut();
+        } else {
+            page = self.take_warm_by_count(slices);
         }
         self.gate.leave();
         page
     }
 
+    fn take_warm_by_count(&mut self, slices: usize) -> *mut Page {
+        let page = core::mem::replace(&mut self.warm.runs[slices], null_mut());
+        if !page.is_null() {
+            self.warm.slices -= slices as u32;
+        }
+        page
+    }
+
     /// Keeps a run; false if there is no place for it.
-    #[inline]
+    #[inline(always)]
     fn keep_warm(&mut self, page: *mut Page, slices: usize) -> bool {
         self.gate.enter();
-        let kept = self.warm.runs[slices].is_null() && self.warm.slices + slices as u32 <= WARM_SLICES_MAX;
+        let before = self.warm.last;
+        let mut kept = true;
+        if !before.is_null() {
+            kept = self.make_room_for_last(before, slices);
+        }
         if kept {
             // SAFETY: N1: freed by this thread just now.
             unsafe { (*page).set_kind(Kind::Warm) };
-            self.warm.runs[slices] = page;
-            self.warm.slices += slices as u32;
+            self.warm.last = page;
         }
         self.gate.leave();
         kept
+    }
+
+    /// Puts the last run to those of its slice count; false if there is one, or the bound is reached.
+    fn make_room_for_last(&mut self, last: *mut Page, coming: usize) -> bool {
+        // SAFETY: a warm run is nobody's but the thread's.
+        let slices = unsafe { (*last).reserved };
+        let slot = &mut self.warm.runs[slices as usize];
+        let fits = slot.is_null() && self.warm.slices + slices + coming as u32 <= WARM_SLICES_MAX;
+        if fits {
+            *slot = last;
+            self.warm.slices += slices;
+        }
+        fits
     }
 
     /// Gives all warm runs back.
@@ -79,10 +108,7 @@ impl Thread {
     /// # Safety
     /// - The caller is inside this thread's gate.
     pub(crate) unsafe fn drop_warm(&mut self) {
-        if self.warm.slices == 0 {
-            return;
-        }
-        for slot in &mut self.warm.runs {
+        for slot in core::iter::once(&mut self.warm.last).chain(&mut self.warm.runs) {
             let page = core::mem::replace(slot, null_mut());
             if !page.is_null() {
                 // SAFETY: a warm run is nobody's but the thread's.
@@ -103,6 +129,7 @@ pub(crate) unsafe fn usable_bytes(page: *mut Page) -> usize {
 }
 
 /// A block of whole slices; null if memory is out.
+#[inline]
 pub(crate) fn alloc(stacks: *mut Stacks, bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
     let slices = bytes.div_ceil(SLICE_BYTES).max(1);
     let thread = current(stacks);
@@ -124,6 +151,12 @@ pub(crate) fn alloc(stacks: *mut Stacks, bytes: usize, align: usize, zeroed: boo
             }
         }
     }
+    alloc_cold(thread, bytes, align, zeroed)
+}
+
+#[inline(never)]
+fn alloc_cold(thread: Option<*mut Thread>, bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
+    let slices = bytes.div_ceil(SLICE_BYTES).max(1);
     let Some((page, is_fresh)) = begin(slices, slices, align.div_ceil(SLICE_BYTES)) else { return null_mut() };
     count(thread, (slices * SLICE_BYTES) as i64);
     // SAFETY: N1: a new block.
@@ -165,6 +198,7 @@ fn count(thread: Option<*mut Thread>, bytes: i64) {
 ///
 /// # Safety
 /// - The page is a large block that the caller frees (N1).
+#[inline]
 pub(crate) unsafe fn free(stacks: *mut Stacks, page: *mut Page) {
     // SAFETY: the caller's duty.
     unsafe {
@@ -178,9 +212,14 @@ pub(crate) unsafe fn free(stacks: *mut Stacks, page: *mut Page) {
         {
             return;
         }
-        let bytes = give(page);
-        count(thread, -(bytes as i64));
+        free_cold(thread, page);
     }
+}
+
+#[inline(never)]
+unsafe fn free_cold(thread: Option<*mut Thread>, page: *mut Page) {
+    // SAFETY: N1: the caller's run.
+    count(thread, -(unsafe { give(page) } as i64));
 }
 
 /// Gives a run's slices back; returns the bytes that were in use.

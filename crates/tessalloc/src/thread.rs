@@ -21,7 +21,7 @@ use crate::inbox::Inbox;
 use crate::options;
 use crate::os;
 use crate::page::{Kind, Page};
-use crate::region;
+use crate::region::{self, Region};
 use crate::report::{self, check};
 use crate::ring::{Ring, send_home};
 use crate::size_class::{BLOCK_BYTES, CLASS_COUNT, ONE_SLICE_BYTES_MAX, SizeClass};
@@ -465,18 +465,33 @@ pub(crate) unsafe fn end(thread: *mut Thread) {
 #[cold]
 #[inline(never)]
 pub(crate) unsafe fn free_slow(stacks: *mut Stacks, address: *mut u8) {
+    if let Some(slice) = region::first().slice_of(address.addr()) {
+        let page = region::first().page(slice);
+        // SAFETY: a descriptor of the table. One that begins at the address and says so is a large block in use: other kinds of
+        // pages write their own, and runs that are given back say that they are free.
+        unsafe {
+            if (*page).kind() == Kind::Large && (*page).start == address {
+                return crate::large::free(stacks, page);
+            }
+            return free_in_region(stacks, region::first(), slice, address);
+        }
+    }
     if address.is_null() {
         return;
     }
-    let Some((region, slice)) = region::find(address.addr()) else { report::foreign_pointer("free", address.addr()) };
+    match region::find(address.addr()) {
+        // SAFETY: the caller's duty.
+        Some((region, slice)) => unsafe { free_in_region(stacks, region, slice, address) },
+        None => report::foreign_pointer("free", address.addr()),
+    }
+}
+
+#[inline]
+unsafe fn free_in_region(stacks: *mut Stacks, region: &'static Region, slice: usize, address: *mut u8) {
     // ORDER: Relaxed: the caller holds a block of the slice (S4).
     let class = region.kind_byte(slice).load(Ordering::Relaxed) as usize;
     // SAFETY: the caller's duty; see the branches.
     unsafe {
-        let first_page = region.page(slice);
-        if class == 0 && (*first_page).kind() == Kind::Large && (*first_page).start == address {
-            return crate::large::free(stacks, first_page);
-        }
         if class != 0 {
             if !region.is_first()
                 && let Some(thread) = current(stacks)
@@ -498,6 +513,7 @@ pub(crate) unsafe fn free_slow(stacks: *mut Stacks, address: *mut u8) {
         let page = region.page(start);
         match (*page).kind() {
             Kind::Starter => free_in_page(stacks, page, address.cast(), 16),
+            Kind::Large if (*page).start == address => crate::large::free(stacks, page),
             _ => report::foreign_pointer("free", address.addr()),
         }
     }
