@@ -1,6 +1,6 @@
 // The bundled workload of `tessalloc compare`: a fixed amount of work as a small data service does it, and then nothing.
 //
-// Eight workers share 4,000 messages. For each message a worker parses JSON, works on it, compresses it, takes it apart again
+// Eight workers get 500 messages each. For each message a worker parses JSON, works on it, compresses it, takes it apart again
 // and cuts Buffers of 1 to 64 KiB from the result; it keeps the last 120 messages' Buffers as a cache would, and answers with
 // the compressed text, of which the main thread keeps the last 500. Then the workers are ended, the answers are dropped, and the process stays
 // idle until it is told to stop (or for five minutes). No collection is forced, nothing is trimmed, and nothing is measured
@@ -60,14 +60,14 @@ async function main() {
     (_, i) => new Worker(new URL(import.meta.url), { workerData: { seed: i + 1 } }),
   )
   const answers = []
-  let sent = 0
   await Promise.all(
     pool.map(
       (worker) =>
         new Promise((resolve, reject) => {
+          let sent = 0
           let waiting = 0
           const send = () => {
-            if (sent === messages) return
+            if (sent === messages / workers) return
             sent += 1
             waiting += 1
             worker.postMessage(text)
