@@ -57,6 +57,16 @@ for (const kind of ['itself', 'child'] as const) {
   })
 }
 
+test('compare_of_the_bundled_workload_shows_what_is_given_back', (t) => {
+  const { isBundled, results } = compared('--runs', '1')
+  t.true(isBundled)
+  const [system, ours] = results
+  t.true((system?.median.idleRssBytes ?? 0) > 200 * mib, 'glibc keeps what was freed')
+  t.true((ours?.ratio.idleRssBytes ?? 1) <= 0.35, `idle ${ours?.ratio.idleRssBytes}`)
+  // Single runs scatter by some percent: the bar for medians is 1.10.
+  t.true((ours?.ratio.peakRssBytes ?? 2) <= 1.2, `peak ${ours?.ratio.peakRssBytes}`)
+})
+
 test('compare_runs_only_the_allocators_of_with', (t) => {
   const script = "process.exitCode = require('tessalloc').status().active === 'preload' ? 1 : 0"
   const { results, verdict } = compared('--runs', '1', '--with', 'system', '--', node, '-e', script)
