@@ -49,7 +49,7 @@ pub fn stats() -> Stats {
 /// Gives all unused memory of every thread back to the system, now, and says how many bytes went. From any thread. Threads that
 /// are inside the allocator at that moment keep what they hold ready. Cost: up to 100 µs for each MiB that goes back.
 pub fn purge() -> usize {
-    scavenger::purge_all()
+    scavenger::purge_all(scavenger::PATIENT_TRIES)
 }
 
 /// Writes the statistics to standard error, without allocating.

@@ -128,7 +128,7 @@ fn alloc_slow(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *
         return block;
     }
     // Memory is out: what is held but not used goes back, and it is tried once more.
-    if scavenger::purge_all() == 0 {
+    if scavenger::purge_all(scavenger::HASTY_TRIES) == 0 {
         return null_mut();
     }
     alloc_once(tls::get(), size, align, zeroed)

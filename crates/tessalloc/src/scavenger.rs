@@ -262,10 +262,13 @@ fn purge_free(slices: u64) {
     }
 }
 
+/// How often [`purge_all`] asks a busy thread, a millisecond apart: for a program that wants memory to go back, and for one that
+/// is out of memory and may ask at every allocation.
+pub(crate) const PATIENT_TRIES: u32 = 4;
+pub(crate) const HASTY_TRIES: u32 = 1;
+
 /// Gives everything unused of every thread back, now. Threads that are inside the allocator keep theirs. Returns bytes.
-pub(crate) fn purge_all() -> usize {
-    /// How often a busy thread is asked again, a millisecond apart.
-    const TRIES: u32 = 4;
+pub(crate) fn purge_all(tries: u32) -> usize {
     let _guard = PASS.lock();
     let before = stats::value(Counter::PurgedBytes);
     let own = thread::current_if_started().unwrap_or(null_mut());
@@ -278,8 +281,8 @@ pub(crate) fn purge_all() -> usize {
                 (*thread).trim();
                 (*thread).gate.leave();
             } else if (*thread).is_live() {
-                for _ in 0..TRIES {
-                    if trim(thread) {
+                for attempt in 1..=tries {
+                    if trim(thread) || attempt == tries {
                         break;
                     }
                     wait(&CLOCK, 0, 1);
