@@ -209,6 +209,16 @@ impl Life {
     }
 
     fn resizes(&mut self) {
+        // Two that grow past each other, so that neither can grow where it lies.
+        let mut pair = [Block::new(1 << 20, 16), Block::new(1 << 20, 16)];
+        for megabytes in 2..8 {
+            pair = pair.map(|block| {
+                let (block, done) = block?.resized(megabytes << 20);
+                assert!(done || self.may_fail, "no memory to grow to {megabytes} MiB");
+                Some(block)
+            });
+        }
+        pair.into_iter().flatten().for_each(Block::free);
         let steps =
             [1, 100, 5000, 40 << 10, 70 << 10, 400 << 10, 3 << 20, 7 << 20, 12 << 20, 2 << 20, 90 << 10, 3000, 8];
         let mut block = Block::new(24, 16);
@@ -220,16 +230,6 @@ impl Life {
             block = Some(after);
         }
         block.into_iter().for_each(Block::free);
-        // Two that grow past each other, so that neither can grow where it lies.
-        let mut pair = [Block::new(1 << 20, 16), Block::new(1 << 20, 16)];
-        for megabytes in 2..8 {
-            pair = pair.map(|block| {
-                let (block, done) = block?.resized(megabytes << 20);
-                assert!(done || self.may_fail, "no memory to grow to {megabytes} MiB");
-                Some(block)
-            });
-        }
-        pair.into_iter().flatten().for_each(Block::free);
     }
 
     /// Threads that allocate, free some, hand the rest over, wait, and end; some end first, so that their pages are orphans.
@@ -342,11 +342,13 @@ impl Life {
 fn live(may_fail: bool) {
     let mut life = Life { may_fail, blocks: Vec::new() };
     assert!(raw::malloc(usize::MAX / 2 + 1).is_null());
+    // First, while all memory is fresh: only into fresh memory large blocks are moved by the page table.
+    life.resizes();
+    life.add_up();
     life.sizes();
     life.add_up();
     life.free_every(2);
     life.add_up();
-    life.resizes();
     life.threads();
     life.add_up();
     life.holes();
