@@ -84,11 +84,13 @@ pub(crate) fn load() {
         match os::env(row.name, &mut text) {
             EnvValue::NotYet => return,
             EnvValue::Unset => {}
-            EnvValue::Set(len) => match parse(row.unit, &text[..len]).filter(|v| (row.range.0..=row.range.1).contains(v)) {
-                // ORDER: Relaxed: as in `value`.
-                Some(parsed) => value.store(parsed, Ordering::Relaxed),
-                None => report_bad(row, &text[..len]),
-            },
+            EnvValue::Set(len) => {
+                match parse(row.unit, &text[..len]).filter(|v| (row.range.0..=row.range.1).contains(v)) {
+                    // ORDER: Relaxed: as in `value`.
+                    Some(parsed) => value.store(parsed, Ordering::Relaxed),
+                    None => report_bad(row, &text[..len]),
+                }
+            }
         }
     }
     // ORDER: Relaxed: as above.
@@ -102,7 +104,14 @@ fn report_bad(row: &Row, text: &[u8]) {
         Unit::Bytes => "a size from 0 to 1T such as 64M, 2G",
     };
     let shown = core::str::from_utf8(text).unwrap_or("bytes that are no text");
-    Line::new().text("ignored ").text(row.name).text(": expected ").text(expected).text(", received ").text(shown).write();
+    Line::new()
+        .text("ignored ")
+        .text(row.name)
+        .text(": expected ")
+        .text(expected)
+        .text(", received ")
+        .text(shown)
+        .write();
 }
 
 /// A value with its suffix; `None` if it is none.

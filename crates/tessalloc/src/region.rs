@@ -183,7 +183,9 @@ fn grow(known: usize, count: usize, align: usize) -> bool {
     if index > known {
         return true;
     }
-    let Some(need) = count.checked_add(align.max(CHUNK_SLICES as usize)).and_then(|slices| slices.checked_mul(SLICE_BYTES)) else {
+    let Some(need) =
+        count.checked_add(align.max(CHUNK_SLICES as usize)).and_then(|slices| slices.checked_mul(SLICE_BYTES))
+    else {
         return false;
     };
     if index == REGION_COUNT_MAX || need > REGION_BYTES_MAX {
@@ -293,7 +295,8 @@ impl Region {
         let tables_bytes = guard + chunk_words + summary + kinds + pages + guard;
 
         // 4 TiB aligned at random below 64 TiB: far from what the loader and the program's own mappings use.
-        let hint = if usize::BITS == 64 { ((os::random() as usize & 0xfff_ffff) << 22) % (48 << 40) + (8 << 40) } else { 0 };
+        let hint =
+            if usize::BITS == 64 { ((os::random() as usize & 0xfff_ffff) << 22) % (48 << 40) + (8 << 40) } else { 0 };
         let base = os::reserve(bytes, CHUNK_BYTES, hint)?;
         let tables = match os::reserve(tables_bytes, os_page, 0) {
             Ok(tables) => tables,
@@ -878,4 +881,92 @@ pub(crate) fn check_all() -> u64 {
         }
     }
     dirty_free
+}
+
+/// Held by tests that need the regions quiet.
+#[cfg(test)]
+pub(crate) static QUIET: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::PoisonError;
+    use std::vec::Vec;
+
+    /// Random runs of all lengths, extended, shortened and given back, against a list of what is taken.
+    #[test]
+    fn regions_never_hand_out_a_slice_twice() {
+        let _quiet = QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seed = 0x5eed_u64;
+        let mut below = |end: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((seed >> 33) % end) as usize
+        };
+        let mut runs: Vec<Run> = Vec::new();
+        let overlaps = |runs: &[Run], run: &Run, but: usize| {
+            runs.iter().enumerate().any(|(i, other)| {
+                i != but
+                    && core::ptr::eq(other.region, run.region)
+                    && other.slice < run.slice + run.count
+                    && run.slice < other.slice + other.count
+            })
+        };
+        for _ in 0..4000 {
+            match below(4) {
+                0 | 1 => {
+                    let count = if below(8) == 0 { 1 + below(300) } else { 1 + below(40) };
+                    let align = 1 << below(9);
+                    let run = take(count, align).expect("address space is plenty");
+                    assert_eq!(run.start().addr() % (align * SLICE_BYTES), 0);
+                    assert!(!overlaps(&runs, &run, usize::MAX), "a new run lies on another");
+                    assert_eq!(run.region.start_of(run.slice), Some(run.slice));
+                    run.touch(0, count);
+                    runs.push(run);
+                }
+                2 if !runs.is_empty() => {
+                    let at = below(runs.len() as u64);
+                    let run = runs[at];
+                    if below(2) == 0 {
+                        if let Some(longer) = run.extend(run.count + 1 + below(70)) {
+                            assert!(!overlaps(&runs, &longer, at), "a longer run lies on another");
+                            runs[at] = longer;
+                        }
+                    } else if run.count > 1 {
+                        let count = 1 + below(run.count as u64 - 1);
+                        run.shrink(count);
+                        runs[at].count = count;
+                    }
+                }
+                _ if !runs.is_empty() => runs.swap_remove(below(runs.len() as u64)).give(),
+                _ => {}
+            }
+            if runs.len() > 200 {
+                runs.drain(50..).for_each(|run| run.give());
+            }
+        }
+        check_all();
+        runs.drain(..).for_each(|run| run.give());
+        check_all();
+        for region in all() {
+            for chunk in 0..region.frontier() {
+                region.purge_chunk(chunk, u64::MAX);
+            }
+        }
+        assert_eq!(check_all(), 0, "a purge leaves no dirty free slice");
+    }
+
+    #[test]
+    #[should_panic(expected = "a run starts on a free slice")]
+    fn regions_check_tells_a_start_without_a_run() {
+        let _quiet = QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = take(1, 1).expect("address space is plenty");
+        run.give();
+        let chunk = run.region.chunk((run.slice / CHUNK_SLICES as usize) as u32);
+        let bit = 1 << (run.slice % CHUNK_SLICES as usize);
+        // ORDER: Relaxed: this test only.
+        chunk.starts.fetch_or(bit, Ordering::Relaxed);
+        let found = std::panic::catch_unwind(check_all);
+        chunk.starts.fetch_and(!bit, Ordering::Relaxed);
+        std::panic::resume_unwind(found.expect_err("the broken word is found"));
+    }
 }

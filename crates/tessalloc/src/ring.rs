@@ -94,11 +94,6 @@ impl Ring {
         }
     }
 
-    /// Whether nothing is pending.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pending == 0
-    }
-
     /// Whether enough is pending to be worth sending at a refill.
     pub(crate) fn is_worth_flushing(&self) -> bool {
         self.frees >= 64

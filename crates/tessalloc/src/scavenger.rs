@@ -45,7 +45,8 @@ static STATE: AtomicU32 = AtomicU32::new(NONE);
 static CLOCK: AtomicU32 = AtomicU32::new(0);
 static PASS: Lock = Lock::new();
 static LAST_STEP_MS: AtomicU64 = AtomicU64::new(0);
-static CURVE: CurveCell = CurveCell(core::cell::UnsafeCell::new(Curve { came_free: [0; CURVE_TICKS_MAX], at_last_step: 0 }));
+static CURVE: CurveCell =
+    CurveCell(core::cell::UnsafeCell::new(Curve { came_free: [0; CURVE_TICKS_MAX], at_last_step: 0 }));
 
 struct CurveCell(core::cell::UnsafeCell<Curve>);
 // SAFETY: touched under `PASS` only.
@@ -86,10 +87,12 @@ pub(crate) fn look(freed: bool) {
         // A free may come from inside the C library, where a new thread is not welcome: an allocation starts it early.
         NONE if Opt::Scavenger.is_on() && reclaimable > if freed { start } else { start / 2 } => spawn(),
         // ORDER: AcqRel: one of those who see it asleep wakes it.
-        ASLEEP if freed && reclaimable > KEEP_BYTES => {
-            if STATE.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                wake(&STATE, 1);
-            }
+        ASLEEP
+            if freed
+                && reclaimable > KEEP_BYTES
+                && STATE.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok() =>
+        {
+            wake(&STATE, 1);
         }
         NONE | REFUSED if freed => step_by_timer(),
         _ => {}

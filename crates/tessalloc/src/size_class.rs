@@ -146,7 +146,7 @@ mod tests {
             let class = SizeClass::of_bytes(bytes);
             assert!(class.block_bytes() >= bytes.max(1));
             assert!(bytes <= 128 || class.block_bytes() * 8 <= bytes * 9 + 8, "{bytes} -> {}", class.block_bytes());
-            assert!(class.block_bytes() % 16 == 0);
+            assert!(class.block_bytes().is_multiple_of(16));
             assert!(class.index() >= last.index(), "classes rise with the size");
             let below = SizeClass::from_index(class.index() - 1);
             assert!(class.index() == 2 || below.block_bytes() < bytes, "{bytes}: the class below would do");
@@ -162,7 +162,10 @@ mod tests {
             let align = 1usize << shift;
             for bytes in (0..=SMALL_BYTES_MAX).step_by(7) {
                 let class = SizeClass::of_layout(bytes, align).unwrap();
-                assert!(class.block_bytes() >= bytes && class.block_bytes() % align == 0, "{bytes} at {align}");
+                assert!(
+                    class.block_bytes() >= bytes && class.block_bytes().is_multiple_of(align),
+                    "{bytes} at {align}"
+                );
             }
         }
         assert_eq!(SizeClass::of_layout(SMALL_BYTES_MAX + 1, 8), None);

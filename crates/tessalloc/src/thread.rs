@@ -18,7 +18,7 @@ use core::ptr::null_mut;
 use crate::block::Block;
 use crate::gate::Gate;
 use crate::inbox::Inbox;
-use crate::options;
+use crate::options::{self, Opt};
 use crate::os;
 use crate::page::{Kind, Page};
 use crate::region::{self, Region};
@@ -316,7 +316,11 @@ pub(crate) fn current(stacks: *mut Stacks) -> Option<*mut Thread> {
 /// The calling thread's record if it has one.
 pub(crate) fn current_if_started() -> Option<*mut Thread> {
     let stacks = tls::get();
-    if stacks.cast_const() == &raw const EMPTY || stacks.cast_const() == &raw const ENDED { None } else { Some(stacks.cast()) }
+    if stacks.cast_const() == &raw const EMPTY || stacks.cast_const() == &raw const ENDED {
+        None
+    } else {
+        Some(stacks.cast())
+    }
 }
 
 /// Runs `act` on the record that threads without one share.
@@ -356,6 +360,13 @@ fn start_process() {
     os::exit_hook_create(thread_exit);
     crate::fork::start();
     os::barrier_register();
+    if Opt::Stats.is_on() {
+        os::at_exit(print_stats);
+    }
+}
+
+extern "C" fn print_stats() {
+    crate::global::print_stats();
 }
 
 /// A record for the calling thread: one that is not in use, or a new one.

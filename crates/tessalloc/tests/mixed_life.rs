@@ -43,11 +43,12 @@ impl Owned {
             90..=97 => random.below(300 << 10),
             _ => random.below(6 << 20),
         };
-        let align = 1 << match random.below(20) {
-            0..=14 => random.below(5),
-            15..=18 => random.below(13),
-            _ => random.below(20),
-        };
+        let align = 1
+            << match random.below(20) {
+                0..=14 => random.below(5),
+                15..=18 => random.below(13),
+                _ => random.below(20),
+            };
         let layout = Layout::from_size_align(size.max(1), align).unwrap();
         let fill = random.next() as u8;
         let zeroed = random.below(4) == 0;
@@ -55,7 +56,7 @@ impl Owned {
         let at = unsafe { if zeroed { GLOBAL.alloc_zeroed(layout) } else { GLOBAL.alloc(layout) } };
         assert!(!at.is_null());
         assert_eq!(at.addr() % align, 0, "{layout:?}");
-        let block = Self { at, layout, fill };
+        let mut block = Self { at, layout, fill };
         if zeroed {
             assert!(block.bytes().iter().all(|byte| *byte == 0), "{layout:?} is not zero");
         }
@@ -63,7 +64,7 @@ impl Owned {
         block
     }
 
-    fn bytes(&self) -> &mut [u8] {
+    fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: this block's bytes.
         unsafe { std::slice::from_raw_parts_mut(self.at, self.layout.size()) }
     }
@@ -74,15 +75,17 @@ impl Owned {
         (0..size.min(64)).chain((0..size).step_by(997)).chain(size - size.min(64)..size)
     }
 
-    fn write(&self) {
+    fn write(&mut self) {
+        let (fill, places) = (self.fill, self.places());
         let bytes = self.bytes();
-        self.places().for_each(|i| bytes[i] = self.fill ^ i as u8);
+        places.for_each(|i| bytes[i] = fill ^ i as u8);
     }
 
-    fn check(&self, until: usize) {
+    fn check(&mut self, until: usize) {
+        let (fill, layout, places) = (self.fill, self.layout, self.places());
         let bytes = self.bytes();
-        for i in self.places().filter(|i| *i < until) {
-            assert_eq!(bytes[i], self.fill ^ i as u8, "byte {i} of {:?}", self.layout);
+        for i in places.filter(|i| *i < until) {
+            assert_eq!(bytes[i], fill ^ i as u8, "byte {i} of {layout:?}");
         }
     }
 
@@ -105,9 +108,10 @@ impl Owned {
             (0..size.min(64)).chain((0..size).step_by(997)).chain(size - size.min(64)..size).collect()
         };
         self.layout = Layout::from_size_align(size, old.align()).unwrap();
+        let fill = self.fill;
         let bytes = self.bytes();
         for i in old_places.into_iter().filter(|i| *i < size) {
-            assert_eq!(bytes[i], self.fill ^ i as u8, "byte {i} after {old:?} became {size}");
+            assert_eq!(bytes[i], fill ^ i as u8, "byte {i} after {old:?} became {size}");
         }
         self.write();
     }
@@ -177,7 +181,10 @@ fn threads_that_hand_blocks_on_find_what_was_written() {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
     let stats = tessalloc::stats();
-    assert!(stats.allocated_bytes <= stats.committed_bytes && stats.committed_bytes <= stats.committed_peak_bytes, "{stats:?}");
+    assert!(
+        stats.allocated_bytes <= stats.committed_bytes && stats.committed_bytes <= stats.committed_peak_bytes,
+        "{stats:?}"
+    );
 }
 
 #[test]

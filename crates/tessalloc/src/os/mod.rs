@@ -55,6 +55,7 @@ mod unix;
 mod posix;
 
 /// A call of the operating system that failed.
+#[cfg_attr(not(tessalloc_sim), expect(unreachable_pub, reason = "public where the simulated system is"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OsError {
     /// The call as the system's manual names it.

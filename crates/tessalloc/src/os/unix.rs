@@ -101,6 +101,12 @@ pub(crate) fn at_fork(
     unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) == 0 }
 }
 
+/// Asks for `run` as the process ends by `exit`. May allocate: call outside every lock.
+pub(crate) fn at_exit(run: extern "C" fn()) -> bool {
+    // SAFETY: a static function, which stays for the life of the image.
+    unsafe { libc::atexit(run) == 0 }
+}
+
 /// Starts a detached thread with all signals blocked and a small stack. May allocate: call outside every lock.
 pub(crate) fn spawn(run: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {
     const STACK_BYTES: usize = 64 << 10;
