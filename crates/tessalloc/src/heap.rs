@@ -4,6 +4,7 @@
 //! |-----------|------------|------------|----------------------------------------------------|
 //! | `waiting` | any thread | W1 in [`crate::waiting`] | H1 by class: pages with room that nobody owns |
 
+use crate::exchange;
 use crate::page::{Kind, Page};
 use crate::region::{self, AllPages, Run};
 use crate::remote::State;
@@ -108,9 +109,7 @@ impl Heap {
                     Kind::Starter => used,
                     _ => (used / claim_fraction((*page).block_bytes)).max(1),
                 };
-                // ORDER: Relaxed: published by the Release in `leave` (P11).
-                (*page).claim_at.store(claim_at, Ordering::Relaxed);
-                if (*page).remote.leave(claim_at) {
+                if exchange::leave(page, claim_at) {
                     return came_home;
                 }
             }

@@ -19,7 +19,7 @@
 //! | `size_class`, `bitmap` | pure arithmetic |
 //! | `region` | the address space: slices, chunks and their words |
 //! | `block`, `page`, `remote`, `holes` | pages of equal blocks, and who may touch them |
-//! | `gate`, `inbox`, `waiting`, `ring` | the protocols between threads |
+//! | `gate`, `inbox`, `waiting`, `exchange`, `ring` | the protocols between threads |
 //! | `theap`, `heap`, `large`, `thread` | per-thread stacks and queues, large runs, records |
 //! | `scavenger`, `fork` | giving memory back; processes that split |
 //! | `raw`, [`Tessalloc`] | what programs call |
@@ -28,6 +28,7 @@
 #[cfg(any(feature = "std", test, loom))]
 extern crate std;
 
+mod exchange;
 mod gate;
 mod inbox;
 mod remote;

@@ -5,7 +5,7 @@
 //!
 //! | field        | unit   | written by     | how     | always true                                                    |
 //! |--------------|--------|----------------|---------|----------------------------------------------------------------|
-//! | `owner`      | thread | holder         | Release | P1 the address of a thread's record, with `OWNER_ENDED` if that thread has ended; or 0 = nobody |
+//! | `owner`      | thread | holder         | Release | P1 the address of a thread's record, with [`OWNER_ENDED`](crate::exchange::OWNER_ENDED) if that thread has ended; or 0 = nobody |
 //! | `start`      | –      | set once       | plain   | P2 the first byte of the page, on a slice                       |
 //! | `free`       | blocks | holder         | plain   | P3 a list of free carved blocks of this page, outside all holes |
 //! | `used`       | blocks | holder         | plain   | P4 carved blocks that are handed out: used by the program, on a stack, or on their way home |
@@ -28,12 +28,14 @@
 use core::ptr::null_mut;
 
 use crate::block::Block;
-use crate::inbox::Linked;
+use crate::exchange::Exchanged;
+use crate::inbox::{Inbox, Linked};
 use crate::region::SLICE_BYTES;
 use crate::remote::{Links, List, RemoteWord, State};
 use crate::report::check;
 use crate::size_class::SizeClass;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use crate::thread::Thread;
 
 /// What the slices of a descriptor are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,9 +54,6 @@ pub(crate) enum Kind {
     /// A large run kept by a thread for its next request.
     Warm = 5,
 }
-
-/// Flag of the owner word: the record is right, but its thread has ended while the page was on its way into the inbox.
-pub(crate) const OWNER_ENDED: usize = 1;
 
 /// The page is in its theap's queue.
 pub(crate) const IN_QUEUE: u8 = 1;
@@ -102,6 +101,36 @@ const _: () = assert!(core::mem::offset_of!(Page, remote) == 64);
 impl Linked for Page {
     fn link(&self) -> &AtomicPtr<Page> {
         &self.inbox_link
+    }
+}
+
+impl Exchanged for Page {
+    type Links = PageLinks;
+
+    unsafe fn remote<'a>(page: *mut Self) -> &'a RemoteWord {
+        // SAFETY: the caller's duty.
+        unsafe { &(*page).remote }
+    }
+
+    unsafe fn owner<'a>(page: *mut Self) -> &'a AtomicUsize {
+        // SAFETY: the caller's duty.
+        unsafe { &(*page).owner }
+    }
+
+    unsafe fn claim_at<'a>(page: *mut Self) -> &'a AtomicU32 {
+        // SAFETY: the caller's duty.
+        unsafe { &(*page).claim_at }
+    }
+
+    unsafe fn links(page: *mut Self) -> PageLinks {
+        // SAFETY: the caller's duty; P2: set once.
+        PageLinks(unsafe { (*page).start })
+    }
+
+    unsafe fn inbox<'a>(record: usize) -> &'a Inbox<Self> {
+        let thread: *mut Thread = core::ptr::with_exposed_provenance_mut(record);
+        // SAFETY: the caller's duty; records are never unmapped (L2).
+        unsafe { &(*thread).inbox }
     }
 }
 

@@ -46,6 +46,10 @@ pub(crate) struct List {
     pub(crate) count: u16,
 }
 
+impl List {
+    pub(crate) const EMPTY: Self = Self { head: 0, tail: 0, count: 0 };
+}
+
 /// What the caller of [`RemoteWord::push`] has to do next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
@@ -89,21 +93,19 @@ impl Word {
     }
 }
 
-const EMPTY: List = List { head: 0, tail: 0, count: 0 };
-
 /// A page's remote frees and its state, in one atomic word.
 pub(crate) struct RemoteWord(AtomicU64);
 
 impl RemoteWord {
     #[cfg(any(test, loom))]
     pub(crate) fn new(state: State) -> Self {
-        Self(AtomicU64::new(Word::new(EMPTY, state).0))
+        Self(AtomicU64::new(Word::new(List::EMPTY, state).0))
     }
 
     /// Starts a page's life. The caller holds the page and nobody else knows of it.
     pub(crate) fn reset(&self, state: State) {
         // ORDER: Relaxed: the page becomes known to others by its blocks, which the program hands over with its own ordering.
-        self.0.store(Word::new(EMPTY, state).0, Ordering::Relaxed);
+        self.0.store(Word::new(List::EMPTY, state).0, Ordering::Relaxed);
     }
 
     /// The state now; another thread may change it unless the caller's role excludes that.
@@ -151,13 +153,13 @@ impl RemoteWord {
     pub(crate) fn take(&self, then: State) -> List {
         // ORDER: Acquire pairs with the Release in `push`: the links are visible. Release: an adopter's owner word, stored
         // before, is visible to the push that posts (R3).
-        Word(self.0.swap(Word::new(EMPTY, then).0, Ordering::AcqRel)).list()
+        Word(self.0.swap(Word::new(List::EMPTY, then).0, Ordering::AcqRel)).list()
     }
 
     /// The owner's first step of letting a page go: Owned → Held. False if a push has posted the page: then it stays owned.
     pub(crate) fn hold(&self) -> bool {
-        let owned = Word::new(EMPTY, State::Owned).0;
-        let held = Word::new(EMPTY, State::Held).0;
+        let owned = Word::new(List::EMPTY, State::Owned).0;
+        let held = Word::new(List::EMPTY, State::Held).0;
         // ORDER: Relaxed: nothing is handed over yet; `leave` or the list does that.
         self.0.compare_exchange(owned, held, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }

@@ -9,11 +9,10 @@
 use core::ptr::null_mut;
 
 use crate::block::Block;
+use crate::exchange;
 use crate::heap;
-use crate::page::{OWNER_ENDED, Page, PageLinks};
-use crate::remote::{List, Pushed, State};
-use crate::sync::Ordering;
-use crate::thread::Thread;
+use crate::page::{Page, PageLinks};
+use crate::remote::List;
 
 const BATCH_COUNT: usize = 16;
 /// A batch of so many goes out.
@@ -135,23 +134,10 @@ pub(crate) unsafe fn send_home(page: *mut Page, head: *mut Block, tail: *mut Blo
     unsafe {
         let links = PageLinks((*page).start);
         let list = List { head: links.distance(head), tail: links.distance(tail), count: count as u16 };
-        // ORDER: Relaxed: written before the Release in `leave`, which the Acquire in `push` has met (P11).
-        match (*page).remote.push(list, &links, || (*page).claim_at.load(Ordering::Relaxed)) {
-            Pushed::Left => {}
-            Pushed::Post => {
-                // ORDER: Acquire: the record's inbox was opened before the owner took pages (R3).
-                let owner = (*page).owner.load(Ordering::Acquire) & !OWNER_ENDED;
-                let owner: *mut Thread = core::ptr::with_exposed_provenance_mut(owner);
-                // R3: the owner keeps its tie to the page until it has it out of its inbox. Records are never unmapped.
-                if !(*owner).inbox.push(page) {
-                    // The owner has ended: the page is ours to settle.
-                    let home = (*page).remote.take(State::Held);
-                    let bytes = heap::block_bytes_of(page, home.count);
-                    (*page).put_list(home);
-                    settle_foreign(page, bytes);
-                }
-            }
-            Pushed::Claimed => settle_foreign(page, 0),
+        if let Some(home) = exchange::send(page, list) {
+            let bytes = heap::block_bytes_of(page, home.count);
+            (*page).put_list(home);
+            settle_foreign(page, bytes);
         }
     }
 }
@@ -161,8 +147,7 @@ unsafe fn settle_foreign(page: *mut Page, came_home: u64) {
     // SAFETY: R4: held by the caller, in no queue.
     unsafe {
         (*page).flags &= !(crate::page::FULL | crate::page::IN_QUEUE | crate::page::ORPHAN);
-        // ORDER: Relaxed: nobody reads the owner of a held page.
-        (*page).owner.store(0, Ordering::Relaxed);
+        exchange::disown(page);
         let bytes = came_home + heap::DEFAULT.settle(page);
         crate::stats::sub(crate::stats::Counter::AllocatedBytes, bytes);
     }

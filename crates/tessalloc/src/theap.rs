@@ -14,9 +14,10 @@
 use core::ptr::null_mut;
 
 use crate::block::Block;
+use crate::exchange;
 use crate::heap::{self, DEFAULT};
 use crate::inbox::next_of;
-use crate::page::{FRESH, FULL, IN_QUEUE, Kind, ORPHAN, OWNER_ENDED, Page, slice_count_of};
+use crate::page::{FRESH, FULL, IN_QUEUE, Kind, ORPHAN, Page, slice_count_of};
 use crate::region::{self, SLICE_BYTES};
 use crate::remote::State;
 use crate::report::check;
@@ -305,11 +306,9 @@ impl Thread {
     unsafe fn adopt(&mut self, page: *mut Page) {
         // SAFETY: R4: held by this thread since it took it from the list.
         unsafe {
-            // ORDER: Relaxed: published by the Release in `take`, which lets pushes post (R3).
-            (*page).owner.store(self.token(), Ordering::Relaxed);
             (*page).wake = 0;
             (*page).flags = (*page).flags & !FULL | IN_QUEUE;
-            let list = (*page).remote.take(State::Owned);
+            let list = exchange::adopt(page, self.token());
             self.counts.allocated(-(heap::block_bytes_of(page, list.count) as i64));
             (*page).put_list(list);
             self.theap.queues[usize::from((*page).class)].push_front(page);
@@ -325,9 +324,7 @@ impl Thread {
             (*page).flags &= !IN_QUEUE;
             (*page).mark_full();
             let sees_remote = self.theap.remote_classes[index / 64] >> (index % 64) & 1 == 1;
-            if sees_remote && (*page).remote.hold() {
-                // ORDER: Relaxed: nobody reads the owner of a held page; `leave` publishes it.
-                (*page).owner.store(0, Ordering::Relaxed);
+            if sees_remote && exchange::let_go(page) {
                 (*page).flags &= !FULL;
                 let bytes = DEFAULT.settle(page);
                 self.counts.allocated(-(bytes as i64));
@@ -458,8 +455,7 @@ impl Thread {
             let mut bytes = heap::block_bytes_of(page, list.count);
             (*page).put_list(list);
             (*page).flags &= !(ORPHAN | FULL | IN_QUEUE);
-            // ORDER: Relaxed: nobody reads the owner of a held page.
-            (*page).owner.store(0, Ordering::Relaxed);
+            exchange::disown(page);
             bytes += DEFAULT.settle(page);
             self.counts.allocated(-(bytes as i64));
         }
@@ -545,17 +541,14 @@ impl Thread {
             (*page).flags &= !(IN_QUEUE | FULL);
             if (*page).used == 0 {
                 heap::release(page);
-            } else if (*page).remote.hold() {
-                // ORDER: Relaxed: published by the Release of what `settle` does.
-                (*page).owner.store(0, Ordering::Relaxed);
+            } else if exchange::let_go(page) {
                 let bytes = DEFAULT.settle(page);
                 self.counts.allocated(-(bytes as i64));
             } else {
                 // A push is about to put it into the inbox: who finds it there, or finds the inbox closed, settles it (R3). The
                 // record's next thread must not take it for its own meanwhile.
                 (*page).flags |= ORPHAN;
-                // ORDER: Relaxed: either value leads the push to the same inbox.
-                (*page).owner.store(self.token() | OWNER_ENDED, Ordering::Relaxed);
+                exchange::orphan(page, self.token());
             }
         }
     }

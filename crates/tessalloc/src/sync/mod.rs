@@ -30,7 +30,7 @@ pub(crate) use real::*;
 
 #[cfg(loom)]
 mod model {
-    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
     /// loom knows no asymmetric barrier: both halves are full fences.
     pub(crate) fn barrier_light() {
