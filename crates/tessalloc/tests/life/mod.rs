@@ -209,16 +209,18 @@ impl Life {
     }
 
     fn resizes(&mut self) {
-        // Two that grow past each other, so that neither can grow where it lies.
-        let mut pair = [Block::new(1 << 20, 16), Block::new(1 << 20, 16)];
-        for megabytes in 2..8 {
-            pair = pair.map(|block| {
-                let (block, done) = block?.resized(megabytes << 20);
-                assert!(done || self.may_fail, "no memory to grow to {megabytes} MiB");
-                Some(block)
-            });
+        // Two that grow past each other, so that neither can grow where it lies: large enough to be moved, and smaller.
+        for megabytes in [&[9, 13][..], &[1, 2, 3, 4, 5, 6, 7]] {
+            let mut pair = [Block::new(megabytes[0] << 20, 16), Block::new(megabytes[0] << 20, 16)];
+            for more in &megabytes[1..] {
+                pair = pair.map(|block| {
+                    let (block, done) = block?.resized(more << 20);
+                    assert!(done || self.may_fail, "no memory to grow to {more} MiB");
+                    Some(block)
+                });
+            }
+            pair.into_iter().flatten().for_each(Block::free);
         }
-        pair.into_iter().flatten().for_each(Block::free);
         let steps =
             [1, 100, 5000, 40 << 10, 70 << 10, 400 << 10, 3 << 20, 7 << 20, 12 << 20, 2 << 20, 90 << 10, 3000, 8];
         let mut block = Block::new(24, 16);
@@ -273,10 +275,10 @@ impl Life {
 
     /// More of one size than an OS page holds, all but a few freed: holes inside pages.
     fn holes(&mut self) {
-        let mut blocks: Vec<Option<Block>> = (0..20_000).map(|_| Block::new(512, 16)).collect();
+        let mut blocks: Vec<Option<Block>> = (0..5_000).map(|_| Block::new(512, 16)).collect();
         assert!(self.may_fail || blocks.iter().all(Option::is_some));
         for (index, block) in blocks.iter_mut().enumerate() {
-            if index % 500 != 0
+            if index % 250 != 0
                 && let Some(block) = block.take()
             {
                 block.free();
