@@ -406,7 +406,11 @@ impl Region {
     pub(crate) fn start_of(&self, slice: usize) -> Option<usize> {
         let at = (slice % CHUNK_SLICES as usize) as u32;
         let chunk = self.chunk((slice / CHUNK_SLICES as usize) as u32);
-        // ORDER: Relaxed: who asks holds a block of the run, whose start was set before.
+        // ORDER: Relaxed: who asks holds a block of the run, which was taken and its start set before. A free slice, of a block
+        // that was freed twice, is not part of the run in front of it.
+        if chunk.taken.load(Ordering::Relaxed) >> at & 1 == 0 {
+            return None;
+        }
         let first = last_one_until(chunk.starts.load(Ordering::Relaxed), at)?;
         Some(slice - (at - first) as usize)
     }
@@ -443,8 +447,12 @@ impl Region {
                     return Some((chunk * CHUNK_SLICES + at) as usize);
                 }
                 candidates += 1;
-                if candidates >= CANDIDATES_MAX && frontier < self.chunk_count() {
-                    return self.take_fresh(count, align);
+                // Where the system refuses more memory, the further candidates are looked at after all.
+                if candidates == CANDIDATES_MAX
+                    && frontier < self.chunk_count()
+                    && let Some(slice) = self.take_fresh(count, align)
+                {
+                    return Some(slice);
                 }
             }
         }
@@ -454,23 +462,21 @@ impl Region {
     /// Takes a run in a chunk that was never used.
     #[cold]
     fn take_fresh(&self, count: u32, align: u32) -> Option<usize> {
-        let chunk = {
-            let _guard = self.lock.lock();
+        let _guard = self.lock.lock();
+        // Bound: a chunk is opened at each turn; a further turn only when other threads took of it before this one could.
+        loop {
             // ORDER: Relaxed: written under the lock only.
-            let chunk = self.frontier.load(Ordering::Relaxed);
+            let frontier = self.frontier.load(Ordering::Relaxed);
             // Another thread may have opened a chunk while this one waited.
-            if let Some(last) = chunk.checked_sub(1)
+            if let Some(last) = frontier.checked_sub(1)
                 && let Some(at) = self.take_in(last, count, align)
             {
                 return Some((last * CHUNK_SLICES + at) as usize);
             }
-            if !self.open_until(chunk + 1) {
+            if !self.open_until(frontier + 1) {
                 return None;
             }
-            chunk
-        };
-        let at = self.take_in(chunk, count, align)?;
-        Some((chunk * CHUNK_SLICES + at) as usize)
+        }
     }
 
     /// Takes a run inside one chunk.
@@ -503,8 +509,8 @@ impl Region {
         // ORDER: Acquire as in `take_in`.
         let before = chunk.taken.fetch_or(bits, Ordering::Acquire);
         if before & bits != 0 {
-            // ORDER: Relaxed: only bits that this thread set, and under which it wrote nothing.
-            chunk.taken.fetch_and(!(bits & !before), Ordering::Relaxed);
+            // Only bits that this thread set, and under which it wrote nothing. ORDER: SeqCst with `note_used_up`, as in `give_part`.
+            chunk.taken.fetch_and(!(bits & !before), Ordering::SeqCst);
             self.note_room(part.chunk);
             return false;
         }
@@ -819,11 +825,17 @@ impl Run {
     /// Lengthens the run in place to `count` slices, if those behind it are free.
     pub(crate) fn extend(&self, count: usize) -> Option<Run> {
         check!(count > self.count, "a run is extended to more slices");
-        let end = (self.slice + count).div_ceil(CHUNK_SLICES as usize) as u32;
-        if end > self.region.chunk_count() {
+        let end = (self.slice + count).div_ceil(CHUNK_SLICES as usize);
+        if end > self.region.chunk_count() as usize {
             return None;
         }
-        if end > self.region.frontier() {
+        let (end, frontier) = (end as u32, self.region.frontier());
+        // Nothing is made accessible for a run that stops at a neighbour anyway. ORDER: Relaxed: a hint.
+        let is_free = |part: Part| self.region.chunk(part.chunk).taken.load(Ordering::Relaxed) & mask(part.at, part.count) == 0;
+        if !parts(self.slice + self.count, count - self.count).take_while(|part| part.chunk < frontier).all(is_free) {
+            return None;
+        }
+        if end > frontier {
             let _guard = self.region.lock.lock();
             if !self.region.open_until(end) {
                 return None;

@@ -334,6 +334,11 @@ pub(crate) fn with_shared<T>(act: impl FnOnce(&mut Thread) -> T) -> T {
 #[cold]
 #[inline(never)]
 fn start() -> Option<*mut Thread> {
+    // A caller may still have the word from before its first call here.
+    let word = tls::get();
+    if word.cast_const() != &raw const EMPTY {
+        return current(word);
+    }
     options::load();
     crate::fork::notice_raw_fork();
     let thread = take_record()?;

@@ -1,0 +1,125 @@
+//! Faults that were found by reading, each with the case that showed it.
+
+use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
+
+use tessalloc::raw;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// The figures are the process's: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[test]
+fn realloc_beyond_what_chunk_numbers_can_say_is_refused() {
+    let _alone = alone();
+    for shift in [40, 52, 54, 55, 60, 62] {
+        let block = raw::malloc(9 * MIB);
+        assert!(!block.is_null());
+        // SAFETY: a block of ours; refused, it stays as it is.
+        unsafe {
+            block.write_bytes(7, 9 * MIB);
+            let grown = raw::realloc(block, 1 << shift);
+            assert!(grown.is_null(), "1 << {shift} bytes were promised");
+            assert_eq!(block.add(9 * MIB - 1).read(), 7);
+            raw::free(block);
+        }
+    }
+    // SAFETY: as above.
+    unsafe {
+        let block = raw::malloc(100 * KIB);
+        assert!(raw::realloc(block, isize::MAX as usize).is_null());
+        assert!(raw::realloc(block, usize::MAX).is_null());
+        raw::free(block);
+    }
+}
+
+#[test]
+fn sizes_and_alignments_that_no_machine_has_are_null() {
+    let _alone = alone();
+    for align in (4..64).map(|shift| 1usize << shift) {
+        for size in [isize::MAX as usize, isize::MAX as usize - 1, 1 << 62, 1 << 48, usize::MAX] {
+            assert!(raw::aligned(size, align).is_null(), "{size} at {align}");
+            assert!(raw::zeroed_aligned(size, align).is_null(), "{size} at {align}");
+        }
+        let small = raw::aligned(1, align);
+        if !small.is_null() {
+            assert_eq!(small.addr() % align, 0);
+            // SAFETY: a block of ours.
+            unsafe { raw::free(small) };
+        }
+    }
+}
+
+#[test]
+fn a_thread_whose_first_act_is_realloc_has_one_record() {
+    let _alone = alone();
+    // The block behind keeps the one in question from growing in place.
+    let blocks: Vec<usize> = (0..2).map(|_| raw::malloc(5 * MIB).addr()).collect();
+    let (first, second) = (blocks[0], blocks[1]);
+    let before = tessalloc::stats().threads_total;
+    let moved = thread::spawn(move || {
+        // SAFETY: the block is this thread's now.
+        unsafe { raw::realloc(core::ptr::with_exposed_provenance_mut(first), 50 * MIB).expose_provenance() }
+    })
+    .join()
+    .unwrap();
+    let made = tessalloc::stats().threads_total - before;
+    // SAFETY: both are blocks in use.
+    unsafe {
+        raw::free(core::ptr::with_exposed_provenance_mut(moved));
+        raw::free(core::ptr::with_exposed_provenance_mut(second));
+    }
+    assert_eq!(made, 1, "one thread took {made} records");
+}
+
+#[test]
+fn a_free_run_behind_another_is_not_ours() {
+    let _alone = alone();
+    let front = raw::malloc(100 * KIB);
+    let blocks: Vec<*mut u8> = (0..6).map(|_| raw::malloc(MIB / 2)).collect();
+    assert!(blocks.iter().all(|block| raw::is_ours(*block)));
+    // SAFETY: blocks of ours, freed once; afterwards only their addresses are looked at.
+    blocks.iter().for_each(|block| unsafe { raw::free(*block) });
+    tessalloc::purge();
+    assert!(blocks.iter().all(|block| !raw::is_ours(*block)));
+    // SAFETY: a block of ours.
+    unsafe { raw::free(front) };
+}
+
+#[test]
+fn figures_do_not_drift_when_others_purge() {
+    let _alone = alone();
+    tessalloc::purge();
+    let before = tessalloc::stats().allocated_bytes as i64;
+    let (stop, stopped) = mpsc::channel::<()>();
+    let purger = thread::spawn(move || {
+        while let Err(mpsc::TryRecvError::Empty) = stopped.try_recv() {
+            tessalloc::purge();
+        }
+    });
+    let workers: Vec<_> = (0..2)
+        .map(|_| {
+            thread::spawn(|| {
+                for round in 0..6000usize {
+                    // Two of one size are more than a thread keeps at hand; the larger one is never kept.
+                    let sizes = [100 * KIB, 100 * KIB, 100 * KIB, 5 * MIB + round % 7 * 100 * KIB];
+                    let blocks = sizes.map(raw::malloc);
+                    // SAFETY: blocks of ours.
+                    blocks.into_iter().for_each(|block| unsafe { raw::free(block) });
+                }
+            })
+        })
+        .collect();
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    drop(stop);
+    purger.join().unwrap();
+    tessalloc::purge();
+    let after = tessalloc::stats().allocated_bytes as i64;
+    assert!((after - before).abs() <= 256 * KIB as i64, "{before} bytes before, {after} after");
+}
