@@ -42,14 +42,33 @@ mod model {
         true
     }
 
+    std::thread_local! {
+        /// Whether [`wait`] sleeps until a wake, so that a lost one is found. Else it returns at once, as the system's may: then the
+        /// sleep orders nothing that the word itself does not. All threads of a model share it: they run on the test's own.
+        pub(crate) static SLEEPS: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
+    }
+
+    loom::lazy_static! {
+        static ref SLEEPERS: (loom::sync::Mutex<()>, loom::sync::Condvar) = (loom::sync::Mutex::new(()), loom::sync::Condvar::new());
+    }
+
     pub(crate) fn wait(word: &AtomicU32, expected: u32, _timeout_ms: u64) {
-        // ORDER: Relaxed: only decides whether to yield; the caller reads the word again.
+        if !SLEEPS.get() {
+            return loom::thread::yield_now();
+        }
+        let guard = SLEEPERS.0.lock().unwrap();
+        // ORDER: Relaxed: under the lock that a waker passes after it changed the word.
         if word.load(Ordering::Relaxed) == expected {
-            loom::thread::yield_now();
+            drop(SLEEPERS.1.wait(guard).unwrap());
         }
     }
 
-    pub(crate) fn wake(_word: &AtomicU32, _count: u32) {}
+    pub(crate) fn wake(_word: &AtomicU32, _count: u32) {
+        if SLEEPS.get() {
+            drop(SLEEPERS.0.lock().unwrap());
+            SLEEPERS.1.notify_all();
+        }
+    }
 }
 
 #[cfg(loom)]

@@ -1,0 +1,633 @@
+//! Models of what threads do to each other, run by loom in every order that the memory model allows (within a bound of
+//! preemptions where all of them would take too long).
+//!
+//! What runs is the shipped code of [`crate::remote`], [`crate::inbox`], [`crate::waiting`], [`crate::exchange`] and
+//! [`crate::gate`]. A model's page stands for [`Page`](../page/index.html): its plain fields, its blocks' links and what the last
+//! user left in a block are cells that loom watches: an access that does not happen after the last one fails the model. The few
+//! lines that put a list home and settle a page stand here a second time, without sizes, queues and figures.
+//!
+//! `npm run weaken` weakens each ordering in turn and shows which model fails then: `docs/internals/orderings.md`.
+
+use loom::cell::UnsafeCell;
+use loom::thread;
+use std::boxed::Box;
+use std::sync::Arc;
+use std::vec::Vec;
+
+use crate::exchange::{self, Exchanged};
+use crate::gate::Gate;
+use crate::inbox::{Inbox, Linked, next_of};
+use crate::remote::{Links, List, RemoteWord, State};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, SLEEPS};
+use crate::waiting::{Numbered, WaitingList};
+
+const NONE: u16 = u16::MAX;
+/// A mark that no page of a model reaches: what `claim_at` holds before it is set.
+const STALE_MARK: u32 = 99;
+
+struct Block {
+    next: UnsafeCell<u16>,
+    content: UnsafeCell<u32>,
+}
+
+/// What only the holder of a page touches.
+struct Plain {
+    free: u16,
+    free_count: u32,
+    used: u32,
+    is_orphan: bool,
+    is_released: bool,
+}
+
+struct Page {
+    remote: RemoteWord,
+    owner: AtomicUsize,
+    claim_at: AtomicU32,
+    inbox_link: AtomicPtr<Page>,
+    waiting_link: AtomicU32,
+    number: u32,
+    /// How many blocks make it worth claiming.
+    mark: u32,
+    plain: UnsafeCell<Plain>,
+    blocks: Vec<Block>,
+}
+
+impl Linked for Page {
+    fn link(&self) -> &AtomicPtr<Page> {
+        &self.inbox_link
+    }
+}
+
+struct PageLinks(*mut Page);
+
+impl Links for PageLinks {
+    fn link(&self, from: u16, to: u16) {
+        unsafe { (&(*self.0).blocks)[usize::from(from)].next.with_mut(|next| *next = to) };
+    }
+}
+
+impl Exchanged for Page {
+    type Links = PageLinks;
+
+    unsafe fn remote<'a>(page: *mut Self) -> &'a RemoteWord {
+        unsafe { &(*page).remote }
+    }
+
+    unsafe fn owner<'a>(page: *mut Self) -> &'a AtomicUsize {
+        unsafe { &(*page).owner }
+    }
+
+    unsafe fn claim_at<'a>(page: *mut Self) -> &'a AtomicU32 {
+        unsafe { &(*page).claim_at }
+    }
+
+    unsafe fn links(page: *mut Self) -> PageLinks {
+        PageLinks(page)
+    }
+
+    unsafe fn inbox<'a>(record: usize) -> &'a Inbox<Self> {
+        assert_ne!(record, 0, "a posted page has an owner");
+        unsafe { &(*core::ptr::with_exposed_provenance::<Record>(record)).inbox }
+    }
+}
+
+struct Record {
+    inbox: Inbox<Page>,
+}
+
+impl Record {
+    fn token(&self) -> usize {
+        (&raw const *self).expose_provenance()
+    }
+}
+
+/// A page, a record for each thread that owns pages, and the list of pages that wait.
+struct World {
+    pages: Vec<Page>,
+    records: Vec<Record>,
+    waiting: WaitingList,
+}
+
+impl Numbered for World {
+    fn link(&self, number: u32) -> &AtomicU32 {
+        &self.pages[number as usize].waiting_link
+    }
+}
+
+impl World {
+    /// One page in a state, with `used` blocks handed out and `free` blocks besides. Owned: by the first record.
+    fn new(state: State, used: u16, free: u16, mark: u32) -> Arc<Self> {
+        let records: Vec<Record> = (0..2).map(|_| Record { inbox: Inbox::new() }).collect();
+        let block = |number: u16| Block {
+            next: UnsafeCell::new(if number > used { number - 1 } else { NONE }),
+            content: UnsafeCell::new(0),
+        };
+        let page = |number| Page {
+            remote: RemoteWord::new(State::Held),
+            owner: AtomicUsize::new(if state == State::Owned { records[0].token() } else { 0 }),
+            claim_at: AtomicU32::new(STALE_MARK),
+            inbox_link: AtomicPtr::new(core::ptr::null_mut()),
+            waiting_link: AtomicU32::new(0),
+            number,
+            mark,
+            plain: UnsafeCell::new(Plain {
+                free: if free > 0 { used + free - 1 } else { NONE },
+                free_count: free.into(),
+                used: used.into(),
+                is_orphan: false,
+                is_released: false,
+            }),
+            blocks: (0..used + free).map(block).collect(),
+        };
+        let pages = Vec::from([page(0)]);
+        pages[0].remote.reset(state);
+        Arc::new(Self { pages, records, waiting: WaitingList::new() })
+    }
+
+    fn page(&self) -> *mut Page {
+        (&raw const self.pages[0]).cast_mut()
+    }
+
+    /// Another thread frees blocks of the page, gathers them into a batch and sends it home.
+    fn free(self: &Arc<Self>, blocks: &'static [u16]) -> thread::JoinHandle<()> {
+        let world = self.clone();
+        thread::spawn(move || unsafe { world.send(blocks) })
+    }
+
+    unsafe fn send(&self, blocks: &[u16]) {
+        let page = self.page();
+        let all = unsafe { &(*page).blocks };
+        let mut head = NONE;
+        for &block in blocks {
+            all[usize::from(block)].content.with_mut(|content| unsafe { *content += 1 });
+            all[usize::from(block)].next.with_mut(|next| unsafe { *next = head });
+            head = block;
+        }
+        unsafe {
+            if let Some(home) = exchange::send(page, List { head, tail: blocks[0], count: blocks.len() as u16 }) {
+                put_list(page, home);
+                plain(page, |plain| plain.is_orphan = false);
+                exchange::disown(page);
+                self.settle(page);
+            }
+        }
+    }
+
+    /// As `Heap::settle`: gives a held page back, lists it, or leaves it without an owner.
+    unsafe fn settle(&self, page: *mut Page) {
+        unsafe {
+            loop {
+                put_list(page, (*page).remote.take(State::Held));
+                let (used, has_room) = plain(page, |plain| (plain.used, plain.free != NONE));
+                if used == 0 {
+                    release(page);
+                    return;
+                }
+                if has_room {
+                    self.waiting.push((*page).number, self);
+                    return;
+                }
+                if exchange::leave(page, (*page).mark) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// As `Thread::drain_inbox`.
+    unsafe fn drain(&self, record: usize) {
+        unsafe { self.collect(self.records[record].inbox.take()) };
+    }
+
+    /// As `Thread::collect`, for all pages that were taken out of an inbox.
+    unsafe fn collect(&self, mut page: *mut Page) {
+        while !page.is_null() {
+            unsafe {
+                let next = next_of(page);
+                if plain(page, |plain| plain.is_orphan) {
+                    put_list(page, (*page).remote.take(State::Held));
+                    plain(page, |plain| plain.is_orphan = false);
+                    exchange::disown(page);
+                    self.settle(page);
+                } else {
+                    put_list(page, (*page).remote.take(State::Owned));
+                }
+                page = next;
+            }
+        }
+    }
+
+    /// As `thread::end`, of a thread that owns the page if `owns`.
+    unsafe fn end(&self, record: usize, owns: bool) {
+        let page = self.page();
+        unsafe {
+            self.drain(record);
+            if owns {
+                if plain(page, |plain| plain.used) == 0 {
+                    release(page);
+                } else if exchange::let_go(page) {
+                    self.settle(page);
+                } else {
+                    plain(page, |plain| plain.is_orphan = true);
+                    exchange::orphan(page, self.records[record].token());
+                }
+            }
+            self.collect(self.records[record].inbox.close());
+        }
+    }
+
+    /// As `Heap::adopt` and `Thread::adopt`: whether a page waited.
+    unsafe fn adopt(&self, record: usize) -> bool {
+        if self.waiting.is_empty() {
+            return false;
+        }
+        let Some(number) = self.waiting.pop(self) else { return false };
+        let page = (&raw const self.pages[number as usize]).cast_mut();
+        unsafe { put_list(page, exchange::adopt(page, self.records[record].token())) };
+        true
+    }
+
+    /// At the end: what the page counts is right, and its free list has as many blocks.
+    unsafe fn expect(&self, used: u32) {
+        let page = self.page();
+        unsafe {
+            assert_eq!((*page).remote.count(), 0, "blocks lie in the remote word");
+            let (free, free_count, used_now) = plain(page, |plain| (plain.free, plain.free_count, plain.used));
+            assert_eq!(used_now, used, "blocks that are handed out");
+            let mut count = 0;
+            let mut at = free;
+            while at != NONE {
+                count += 1;
+                assert!(count <= free_count, "the free list is longer than it should be");
+                at = (&(*page).blocks)[usize::from(at)].next.with(|next| *next);
+            }
+            assert_eq!(count, free_count, "the free list lost blocks");
+            assert_eq!(count + used_now, (*page).blocks.len() as u32);
+        }
+    }
+}
+
+unsafe fn plain<T>(page: *mut Page, act: impl FnOnce(&mut Plain) -> T) -> T {
+    unsafe { (*page).plain.with_mut(|plain| act(&mut *plain)) }
+}
+
+/// As `Page::put_list`; then the blocks are used again, as if all of them were handed out at once.
+unsafe fn put_list(page: *mut Page, list: List) {
+    if list.count == 0 {
+        return;
+    }
+    let count = u32::from(list.count);
+    unsafe {
+        let blocks = &(*page).blocks;
+        plain(page, |plain| {
+            assert!(!plain.is_released, "a block came home to a page that was given back");
+            assert!(plain.used >= count, "more blocks came home than were handed out");
+            blocks[usize::from(list.tail)].next.with_mut(|next| *next = plain.free);
+            plain.free = list.head;
+            plain.free_count += count;
+            plain.used -= count;
+        });
+        let mut at = list.head;
+        for _ in 0..count {
+            let block = &blocks[usize::from(at)];
+            block.content.with_mut(|content| assert_eq!(*content, 1, "each block came home once"));
+            at = block.next.with(|next| *next);
+        }
+    }
+}
+
+unsafe fn release(page: *mut Page) {
+    unsafe {
+        assert_eq!((*page).remote.count(), 0, "an empty page has nothing on its way");
+        plain(page, |plain| {
+            assert!(!plain.is_released, "a page was given back twice");
+            plain.is_released = true;
+        });
+    }
+}
+
+/// Explores a model with so many preemptions; `LOOM_MAX_PREEMPTIONS` overrides.
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(preemptions);
+    builder.check(model);
+}
+
+fn join<const N: usize>(threads: [thread::JoinHandle<()>; N]) {
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+/// Two threads send batches home while the owner drains its inbox: nothing is lost, nothing comes twice, and the owner reads
+/// the links that were written plainly when the batch was gathered.
+#[test]
+fn models_batches_reach_the_owner_through_its_inbox() {
+    explore(3, || {
+        let world = World::new(State::Owned, 3, 1, STALE_MARK);
+        let threads = [world.free(&[0, 1]), world.free(&[2])];
+        unsafe {
+            world.drain(0);
+            world.drain(0);
+            join(threads);
+            world.drain(0);
+            world.expect(0);
+        }
+    });
+}
+
+/// The owner lets a full page go while others free its blocks: it stays with the owner, or exactly one push claims it.
+#[test]
+fn models_full_page_is_let_go_and_claimed_once() {
+    explore(3, || {
+        let world = World::new(State::Owned, 4, 0, 3);
+        let threads = [world.free(&[0, 1]), world.free(&[2])];
+        unsafe {
+            let is_gone = exchange::let_go(world.page());
+            if is_gone {
+                world.settle(world.page());
+            } else {
+                world.drain(0);
+            }
+            join(threads);
+            if is_gone {
+                assert!(world.adopt(0), "a page that got back enough waits for an owner");
+            } else {
+                world.drain(0);
+            }
+            assert!(!world.adopt(0), "it waits once");
+            world.expect(1);
+        }
+    });
+}
+
+/// The push that claims an ownerless page sees what its last holder wrote, and the mark that it set.
+#[test]
+fn models_ownerless_page_is_handed_to_the_push_that_claims() {
+    explore(3, || {
+        let world = World::new(State::Held, 3, 0, 2);
+        let threads = [world.free(&[0]), world.free(&[1])];
+        unsafe {
+            world.settle(world.page());
+            join(threads);
+            assert!(world.adopt(0), "a page that got back enough waits for an owner");
+            assert!(!world.adopt(0), "it waits once");
+            world.expect(1);
+        }
+    });
+}
+
+/// A page waits while others free its blocks and a thread adopts it: a post finds the new owner's inbox, and finds it open.
+#[test]
+fn models_adopted_page_gets_its_posts() {
+    explore(3, || {
+        let world = World::new(State::Held, 2, 1, STALE_MARK);
+        assert!(world.records[0].inbox.close().is_null());
+        let threads = [world.free(&[0]), world.free(&[1])];
+        unsafe {
+            // The holder lists it.
+            world.waiting.push(0, &*world);
+            // A thread starts and adopts it.
+            world.records[0].inbox.open();
+            assert!(world.adopt(0));
+            world.drain(0);
+            join(threads);
+            world.drain(0);
+            assert_eq!((*world.page()).remote.state(), State::Owned, "nobody but the owner settled it");
+            world.expect(0);
+        }
+    });
+}
+
+/// The page is listed by one thread and adopted by another.
+#[test]
+fn models_waiting_page_is_handed_over() {
+    explore(3, || {
+        let world = World::new(State::Held, 2, 1, STALE_MARK);
+        let adopter = {
+            let world = world.clone();
+            thread::spawn(move || unsafe {
+                if world.adopt(1) {
+                    world.drain(1);
+                }
+            })
+        };
+        let threads = [world.free(&[0, 1]), adopter];
+        unsafe {
+            put_list(world.page(), (*world.page()).remote.take(State::Held));
+            world.settle(world.page());
+            join(threads);
+            world.drain(1);
+            if !plain(world.page(), |plain| plain.is_released) {
+                while world.adopt(1) {}
+            }
+            world.expect(0);
+        }
+    });
+}
+
+/// A thread ends while others free blocks of its page, and the next one takes its record: a push that is on its way finds the
+/// page's fate in its hands, or leaves it to the next thread; the page is given back once.
+#[test]
+fn models_thread_ends_with_posts_on_their_way() {
+    explore(3, || {
+        let world = World::new(State::Owned, 2, 1, 1);
+        let threads = [world.free(&[0]), world.free(&[1])];
+        unsafe {
+            world.end(0, true);
+            // The next thread with this record.
+            world.records[0].inbox.open();
+            let owns = world.adopt(0);
+            world.drain(0);
+            world.end(0, owns);
+            join(threads);
+            // And the one after that.
+            world.records[0].inbox.open();
+            world.drain(0);
+            world.give_back_waiting();
+            world.expect(0);
+            assert!(plain(world.page(), |plain| plain.is_released), "nobody gave the page back");
+        }
+    });
+}
+
+/// As above with a full page, which a push claims when it was left without an owner.
+#[test]
+fn models_thread_ends_with_a_full_page() {
+    explore(3, || {
+        let world = World::new(State::Owned, 2, 0, 1);
+        let threads = [world.free(&[0]), world.free(&[1])];
+        unsafe {
+            world.end(0, true);
+            join(threads);
+            world.records[0].inbox.open();
+            world.drain(0);
+            world.give_back_waiting();
+            world.expect(0);
+            assert!(plain(world.page(), |plain| plain.is_released), "nobody gave the page back");
+        }
+    });
+}
+
+impl World {
+    /// As `scavenger::visit_waiting`: takes home what came to pages that wait; by now all of it has.
+    unsafe fn give_back_waiting(&self) {
+        while let Some(number) = self.waiting.pop(self) {
+            let page = (&raw const self.pages[number as usize]).cast_mut();
+            unsafe {
+                put_list(page, (*page).remote.take(State::Held));
+                assert_eq!(plain(page, |plain| plain.used), 0, "all blocks came home");
+                release(page);
+            }
+        }
+    }
+}
+
+/// Nodes of a waiting list with the field that only their holder touches.
+struct Waiters {
+    list: WaitingList,
+    links: Box<[AtomicU32]>,
+    plain: Box<[UnsafeCell<u32>]>,
+}
+
+impl Numbered for Waiters {
+    fn link(&self, number: u32) -> &AtomicU32 {
+        &self.links[number as usize]
+    }
+}
+
+impl Waiters {
+    fn new(count: u32) -> Arc<Self> {
+        Arc::new(Self {
+            list: WaitingList::new(),
+            links: (0..count).map(|_| AtomicU32::new(0)).collect(),
+            plain: (0..count).map(|_| UnsafeCell::new(0)).collect(),
+        })
+    }
+
+    fn push(&self, number: u32) {
+        self.plain[number as usize].with_mut(|uses| unsafe { *uses += 1 });
+        self.list.push(number, self);
+    }
+
+    fn pop(&self) -> Option<u32> {
+        let number = self.list.pop(self)?;
+        self.plain[number as usize].with_mut(|uses| unsafe { *uses += 1 });
+        Some(number)
+    }
+}
+
+/// One thread is about to pop while another pops two pages and puts the first back: the tag tells that head from the old one.
+#[test]
+fn models_waiting_list_tells_a_head_that_came_back() {
+    explore(3, || {
+        let waiters = Waiters::new(2);
+        waiters.push(1);
+        waiters.push(0);
+        let popper = {
+            let waiters = waiters.clone();
+            thread::spawn(move || waiters.pop())
+        };
+        let first = waiters.pop();
+        let second = waiters.pop();
+        if let Some(first) = first {
+            waiters.push(first);
+        }
+        let mut out: Vec<u32> = popper.join().unwrap().into_iter().chain(second).collect();
+        out.extend(core::iter::from_fn(|| waiters.pop()).take(3));
+        out.sort_unstable();
+        assert_eq!(out, [0, 1], "each page is in one hand");
+    });
+}
+
+/// Pages listed by two threads are popped by a third: what was written before a page was listed is visible.
+#[test]
+fn models_waiting_list_hands_over_what_was_written() {
+    explore(3, || {
+        let waiters = Waiters::new(2);
+        let pushers = [0, 1].map(|number| {
+            let waiters = waiters.clone();
+            thread::spawn(move || waiters.push(number))
+        });
+        let mut out: Vec<u32> = waiters.pop().into_iter().chain(waiters.pop()).collect();
+        join(pushers);
+        out.extend(core::iter::from_fn(|| waiters.pop()).take(3));
+        out.sort_unstable();
+        assert_eq!(out, [0, 1], "each page is in one hand");
+    });
+}
+
+struct Guarded {
+    gate: Gate,
+    plain: UnsafeCell<u32>,
+}
+
+impl Guarded {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { gate: Gate::new(), plain: UnsafeCell::new(0) })
+    }
+
+    fn touch(&self) {
+        self.plain.with_mut(|plain| unsafe { *plain += 1 });
+    }
+
+    fn pass(&self) {
+        self.gate.enter();
+        self.touch();
+        self.gate.leave();
+    }
+
+    fn claim(self: &Arc<Self>) -> thread::JoinHandle<u32> {
+        let guarded = self.clone();
+        thread::spawn(move || {
+            if !guarded.gate.try_claim() {
+                return 0;
+            }
+            guarded.touch();
+            let _ = guarded.gate.is_wanted();
+            guarded.gate.unclaim();
+            1
+        })
+    }
+}
+
+/// The owner passes its gate while another thread claims it: one at a time, each sees what the other wrote.
+#[test]
+fn models_gate_lets_in_one_at_a_time() {
+    SLEEPS.set(false);
+    explore(3, || {
+        let guarded = Guarded::new();
+        let claimer = guarded.claim();
+        guarded.pass();
+        guarded.pass();
+        let claims = claimer.join().unwrap();
+        guarded.plain.with(|plain| assert_eq!(unsafe { *plain }, 2 + claims));
+    });
+}
+
+/// Two threads claim the gate, one after the other, while the owner passes.
+#[test]
+fn models_gate_lets_in_one_claimer_at_a_time() {
+    SLEEPS.set(false);
+    explore(2, || {
+        let guarded = Guarded::new();
+        let claimers = [guarded.claim(), guarded.claim()];
+        guarded.pass();
+        let claims: u32 = claimers.map(|claimer| claimer.join().unwrap()).iter().sum();
+        guarded.plain.with(|plain| assert_eq!(unsafe { *plain }, 1 + claims));
+    });
+}
+
+/// An owner that sleeps at its gate is woken: a lost wake would leave it asleep, which loom reports as a deadlock.
+#[test]
+fn models_gate_wakes_the_owner() {
+    SLEEPS.set(true);
+    explore(3, || {
+        let guarded = Guarded::new();
+        let claimers = [guarded.claim(), guarded.claim()];
+        guarded.pass();
+        for claimer in claimers {
+            claimer.join().unwrap();
+        }
+    });
+}
