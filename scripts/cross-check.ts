@@ -33,8 +33,8 @@ const debianPackages = [
 /** What is done for a target, and what that proves. */
 interface Target {
   readonly triple: string
-  /** `test` builds and runs the tests of the core; `link` makes its examples; `check` only compiles. */
-  readonly action: 'test' | 'link' | 'check'
+  /** `test` builds and runs the tests of the core; `run` its example; `link` only builds that; `check` only compiles. */
+  readonly action: 'test' | 'run' | 'link' | 'check'
   /** Whether zig is the linker (by cargo-zigbuild). */
   readonly zig: boolean
   readonly environment: Readonly<Record<string, string>>
@@ -82,7 +82,7 @@ function targets(wine: string): readonly Target[] {
     { triple: 'x86_64-unknown-openbsd', action: 'check', zig: false, environment: {} },
     {
       triple: 'wasm32-wasip1',
-      action: 'link',
+      action: 'run',
       zig: false,
       environment: {
         CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS: [
@@ -260,14 +260,20 @@ function buildTarget({ triple, action, zig, environment }: Target): void {
     __CARGO_TESTS_ONLY_SRC_ROOT: librarySource,
     RUSTC_BOOTSTRAP: '1',
     CARGO_TARGET_DIR: join(cache, 'target'),
-    PATH: `${python}:${process.env['PATH'] ?? ''}`,
+    PATH: `${python}:${process.env.PATH ?? ''}`,
     ...environment,
   }
-  const common = ['-p', 'tessalloc', '-Zbuild-std', '--target', triple]
+  // WebAssembly can't unwind.
+  const parts = action === 'run' ? '-Zbuild-std=std,panic_abort' : '-Zbuild-std'
+  const common = ['-p', 'tessalloc', parts, '--target', triple]
   if (action === 'check') {
     run('cargo', ['check', ...common, '--lib'], { env })
-  } else if (action === 'link') {
+  } else if (action === 'run' || action === 'link') {
     run('cargo', [zig ? 'zigbuild' : 'build', ...common, '--lib', '--examples'], { env })
+    if (action === 'run') {
+      const program = join(env.CARGO_TARGET_DIR, triple, 'debug', 'examples', 'words.wasm')
+      run(process.execPath, ['--no-warnings', '--eval', wasiHost, program])
+    }
   } else if (zig) {
     run('cargo-zigbuild', ['test', ...common, '--lib', '--tests'], { env })
   } else {
@@ -275,7 +281,22 @@ function buildTarget({ triple, action, zig, environment }: Target): void {
   }
 }
 
-const proves: Readonly<Record<Target['action'], string>> = { test: 'tests pass', link: 'links', check: 'compiles' }
+/** Runs a WebAssembly program on Node's own WASI. */
+const wasiHost = `
+  const { readFileSync } = require('node:fs')
+  const { WASI } = require('node:wasi')
+  const wasi = new WASI({ version: 'preview1', args: ['words'], env: {}, preopens: {} })
+  WebAssembly.instantiate(readFileSync(process.argv[1]), wasi.getImportObject()).then(({ instance }) => {
+    process.exitCode = wasi.start(instance)
+  })
+`
+
+const proves: Readonly<Record<Target['action'], string>> = {
+  test: 'tests pass',
+  run: 'runs',
+  link: 'links',
+  check: 'compiles',
+}
 
 function main(): void {
   const wanted = process.argv.slice(2)

@@ -39,7 +39,7 @@ pub(crate) const CHUNK_BYTES: usize = SLICE_BYTES * CHUNK_SLICES as usize;
 const REGION_COUNT_MAX: usize = 64;
 /// Bits of a page number that hold the slice; the region stands above.
 const NUMBER_SLICE_BITS: u32 = 24;
-const REGION_BYTES_MAX: usize = SLICE_BYTES << NUMBER_SLICE_BITS;
+const REGION_BYTES_MAX: usize = if usize::BITS < 64 { 1 << 30 } else { SLICE_BYTES << NUMBER_SLICE_BITS };
 const REGION_BYTES_MIN: usize = 32 << 20;
 /// Chunks made accessible at the first step; later steps double what there is.
 const COMMIT_CHUNKS_FIRST: u32 = 4;
