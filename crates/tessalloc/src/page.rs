@@ -286,7 +286,8 @@ impl Page {
         (first, count)
     }
 
-    /// Makes up to `want` (≥ 1) new blocks, lowest address first, as a list that ends in null. The page has some left.
+    /// Makes up to `want` (≥ 1) new blocks, lowest address first, as a list that ends in null; one alone has no
+    /// link. The page has some left.
     ///
     /// # Safety
     /// - The caller holds the page, and `carved < reserved`.
@@ -296,13 +297,16 @@ impl Page {
         let count = want.min(self.reserved - self.carved).min((STEP_BYTES / self.block_bytes).max(1));
         let bytes = self.block_bytes as usize;
         let first = self.start.wrapping_add(self.carved as usize * bytes);
-        // SAFETY: P6: the blocks lie in the page and were never handed out.
+        // SAFETY: P6: the blocks lie in the page and were never handed out. A block alone needs no link and is not touched: its
+        // memory stays the system's until the program writes.
         unsafe {
             for i in 0..count as usize - 1 {
                 let block = first.add(i * bytes);
                 Block::set_next(block.cast(), block.add(bytes).cast());
             }
-            Block::set_next(first.add((count as usize - 1) * bytes).cast(), null_mut());
+            if count > 1 {
+                Block::set_next(first.add((count as usize - 1) * bytes).cast(), null_mut());
+            }
         }
         self.carved += count;
         self.used += count;

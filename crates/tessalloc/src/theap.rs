@@ -323,13 +323,46 @@ impl Thread {
             self.theap.queues[index].unlink(page);
             (*page).flags &= !IN_QUEUE;
             (*page).mark_full();
-            let sees_remote = self.theap.remote_classes[index / 64] >> (index % 64) & 1 == 1;
-            if sees_remote && exchange::let_go(page) {
-                (*page).flags &= !FULL;
-                let bytes = DEFAULT.settle(page);
-                self.counts.allocated(-(bytes as i64));
-            } else {
+            if !(self.sees_remote(index) && self.let_go(page)) {
                 self.link_full(page);
+            }
+        }
+    }
+
+    /// Whether other threads have sent blocks of a class home to this one.
+    fn sees_remote(&self, class: usize) -> bool {
+        self.theap.remote_classes[class / 64] >> (class % 64) & 1 == 1
+    }
+
+    /// Leaves a page that is in no queue without an owner; false, and still this thread's, if something is on its way to it.
+    unsafe fn let_go(&mut self, page: *mut Page) -> bool {
+        // SAFETY: the caller is inside the gate, and the page is this thread's.
+        unsafe {
+            if !exchange::let_go(page) {
+                return false;
+            }
+            (*page).flags &= !FULL;
+            let bytes = DEFAULT.settle(page);
+            self.counts.allocated(-(bytes as i64));
+        }
+        true
+    }
+
+    /// Lets go of the full pages of a class that others turn out to free: those that filled up before that was known.
+    unsafe fn let_go_full(&mut self, class: usize) {
+        let mut page = self.theap.full;
+        // Bound: the full pages there are, once for each class in a thread's life.
+        while !page.is_null() {
+            // SAFETY: the caller is inside the gate, and the list holds this thread's pages.
+            unsafe {
+                let next = (*page).next;
+                if usize::from((*page).class) == class {
+                    self.unlink_full(page);
+                    if !self.let_go(page) {
+                        self.link_full(page);
+                    }
+                }
+                page = next;
             }
         }
     }
@@ -437,12 +470,15 @@ impl Thread {
                 self.adopt_orphan(page);
                 return;
             }
+            let class = usize::from((*page).class);
             let list = (*page).remote.take(State::Owned);
             self.counts.allocated(-(heap::block_bytes_of(page, list.count) as i64));
-            let index = usize::from((*page).class);
-            self.theap.remote_classes[index / 64] |= 1 << (index % 64);
             if (*page).put_list(list) {
                 self.wake(page);
+            }
+            if !self.sees_remote(class) {
+                self.theap.remote_classes[class / 64] |= 1 << (class % 64);
+                self.let_go_full(class);
             }
         }
     }
@@ -541,10 +577,7 @@ impl Thread {
             (*page).flags &= !(IN_QUEUE | FULL);
             if (*page).used == 0 {
                 heap::release(page);
-            } else if exchange::let_go(page) {
-                let bytes = DEFAULT.settle(page);
-                self.counts.allocated(-(bytes as i64));
-            } else {
+            } else if !self.let_go(page) {
                 // A push is about to put it into the inbox: who finds it there, or finds the inbox closed, settles it (R3). The
                 // record's next thread must not take it for its own meanwhile.
                 (*page).flags |= ORPHAN;

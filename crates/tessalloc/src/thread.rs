@@ -31,7 +31,7 @@ use crate::theap::{EMPTY, ENDED, STARTER_TABLE_AT, Stacks, Theap};
 
 const UNUSED: u32 = 0;
 const LIVE: u32 = 1;
-/// The thread has given up all that the record held, but still uses its figures.
+/// The thread has given up all that the record held, but still uses its figures; or it is gone, in a forked child.
 const ENDING: u32 = 2;
 
 /// Figures of one thread, written inside its gate, read by all.
@@ -161,8 +161,13 @@ impl Thread {
     #[cold]
     #[inline(never)]
     fn report(&self) {
+        self.gate.enter();
         let freed = self.counts.report();
-        crate::scavenger::look(freed);
+        self.gate.leave();
+        // The shared record's lock is held: a background thread's start may allocate, and so may want that lock.
+        if !core::ptr::eq(self, SHARED.0.get()) {
+            crate::scavenger::look(freed);
+        }
     }
 
     /// Counts a slow path.
@@ -209,8 +214,10 @@ impl Thread {
         // SAFETY: T1: the refill's blocks are this thread's, and the stack is empty.
         unsafe {
             check!(self.stacks.top[class.index()].is_null(), "a stack is refilled when it is empty");
-            self.stacks.top[class.index()] = Block::next(block);
-            self.stacks.room[class.index()] -= refill.count as i32 - 1;
+            if refill.count > 1 {
+                self.stacks.top[class.index()] = Block::next(block);
+                self.stacks.room[class.index()] -= refill.count as i32 - 1;
+            }
             if zeroed {
                 let dirty = if refill.is_fresh { size_of::<Block>() } else { class.block_bytes() };
                 block.cast::<u8>().write_bytes(0, dirty);
@@ -241,6 +248,16 @@ impl Thread {
         }
         self.gate.leave();
         self.after_slow();
+    }
+
+    /// In a forked child, of a thread that is not there and was not parked: the copy of what it held may be torn, so nobody
+    /// enters its gate or takes the record again.
+    pub(crate) fn forsake(&self) {
+        if self.is_live() {
+            // ORDER: Relaxed: the child has one thread.
+            self.life.store(ENDING, Ordering::Relaxed);
+            stats::sub(Counter::Threads, 1);
+        }
     }
 
     /// In a forked child, of a thread that is not there: what its stacks hold can't be told and is lost.
