@@ -111,6 +111,8 @@ fn take_over() {
                 (*other).gate.reset_in_child();
                 (*other).forget_stacks();
                 thread::end(other);
+            } else {
+                (*other).forsake();
             }
         }
     }

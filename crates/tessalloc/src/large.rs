@@ -187,7 +187,10 @@ fn count(thread: Option<*mut Thread>, bytes: i64) {
     match thread {
         // SAFETY: the calling thread's record.
         Some(thread) => unsafe {
+            // A claimer counts what it gives back: the figures have one writer inside the gate.
+            (*thread).gate.enter();
             (*thread).counts.allocated(bytes);
+            (*thread).gate.leave();
             (*thread).after_slow();
         },
         None => stats::add(Counter::AllocatedBytes, bytes as u64),
@@ -291,7 +294,11 @@ pub(crate) unsafe fn move_to_larger(stacks: *mut Stacks, page: *mut Page, bytes:
         let grown = (*page).wake + 1;
         let room = slices.saturating_mul(ROOM_FACTOR);
         let align = align.div_ceil(SLICE_BYTES);
-        let with_room = if grown > GROWTHS_BEFORE_ROOM && room <= ROOM_SLICES_MAX && !region::is_tight() { begin(slices, room, align) } else { None };
+        let with_room = if grown > GROWTHS_BEFORE_ROOM && room <= ROOM_SLICES_MAX && !region::is_tight() {
+            begin(slices, room, align)
+        } else {
+            None
+        };
         let new = if with_room.is_some() {
             with_room
         } else {

@@ -8,8 +8,8 @@ use crate::block::Block;
 use crate::large;
 use crate::page::{Kind, Page};
 use crate::region;
-use crate::size_class::{BLOCK_BYTES, SMALL_BYTES_MAX, SizeClass, TABLE_BYTES_MAX};
 use crate::scavenger;
+use crate::size_class::{BLOCK_BYTES, SMALL_BYTES_MAX, SizeClass, TABLE_BYTES_MAX};
 use crate::sync::{Ordering, tls};
 use crate::theap::Stacks;
 use crate::thread;
@@ -119,16 +119,17 @@ pub fn calloc(count: usize, size: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn alloc_slow(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *mut u8 {
-    let block = if size > SMALL_BYTES_MAX && size <= BYTES_MAX && align <= region::SLICE_BYTES && align.is_power_of_two() {
-        large::alloc(stacks, size, align, zeroed)
-    } else {
-        alloc_once(stacks, size, align, zeroed)
-    };
+    let block =
+        if size > SMALL_BYTES_MAX && size <= BYTES_MAX && align <= region::SLICE_BYTES && align.is_power_of_two() {
+            large::alloc(stacks, size, align, zeroed)
+        } else {
+            alloc_once(stacks, size, align, zeroed)
+        };
     if !block.is_null() || size > BYTES_MAX || !align.is_power_of_two() {
         return block;
     }
     // Memory is out: what is held but not used goes back, and it is tried once more.
-    if scavenger::purge_all(scavenger::HASTY_TRIES) == 0 {
+    if region::is_beyond_all(size, align) || scavenger::purge_all(scavenger::HASTY_TRIES) == 0 {
         return null_mut();
     }
     alloc_once(tls::get(), size, align, zeroed)
@@ -228,7 +229,11 @@ pub unsafe fn realloc_aligned(block: *mut u8, size: usize, align: usize) -> *mut
             if large::resize_in_place(stacks, page, size) {
                 return block;
             }
-            return large::move_to_larger(stacks, page, size, align);
+            let moved = large::move_to_larger(stacks, page, size, align);
+            if !moved.is_null() {
+                return moved;
+            }
+            // Memory is out: the way below gives back what is held, and tries once more.
         }
         let new = aligned(size, align);
         if !new.is_null() {

@@ -175,6 +175,11 @@ pub(crate) fn take(count: usize, align: usize) -> Option<Run> {
     }
 }
 
+/// Whether no region could hold a block like this, whatever is given back.
+pub(crate) fn is_beyond_all(bytes: usize, align: usize) -> bool {
+    bytes.saturating_add(align) > REGION_BYTES_MAX
+}
+
 /// Adds a region that can hold the run, unless another thread has added one meanwhile.
 #[cold]
 fn grow(known: usize, count: usize, align: usize) -> bool {
@@ -831,7 +836,8 @@ impl Run {
         }
         let (end, frontier) = (end as u32, self.region.frontier());
         // Nothing is made accessible for a run that stops at a neighbour anyway. ORDER: Relaxed: a hint.
-        let is_free = |part: Part| self.region.chunk(part.chunk).taken.load(Ordering::Relaxed) & mask(part.at, part.count) == 0;
+        let is_free =
+            |part: Part| self.region.chunk(part.chunk).taken.load(Ordering::Relaxed) & mask(part.at, part.count) == 0;
         if !parts(self.slice + self.count, count - self.count).take_while(|part| part.chunk < frontier).all(is_free) {
             return None;
         }

@@ -142,13 +142,19 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
     }
     loop {
         wait(&CLOCK, 0, TICK_MS);
+        let before = stats::value(Counter::AllocatedBytes);
         let rest = {
             let _guard = PASS.lock();
             step(true)
         };
         if rest {
-            // ORDER: AcqRel: from here on a report wakes it (V2).
-            STATE.store(ASLEEP, Ordering::Release);
+            // ORDER: SeqCst: from here on a report wakes it (V2). One that came during the step found it awake: it is seen below.
+            STATE.swap(ASLEEP, Ordering::SeqCst);
+            if stats::value(Counter::AllocatedBytes) != before {
+                // ORDER: Relaxed: it did not sleep; another who sees it asleep writes the same.
+                STATE.store(AWAKE, Ordering::Relaxed);
+                continue;
+            }
             // Bound: sleeps until a report.
             while STATE.load(Ordering::Acquire) == ASLEEP {
                 wait(&STATE, ASLEEP, 0);

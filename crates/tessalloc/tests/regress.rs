@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tessalloc::raw;
 
@@ -95,6 +96,11 @@ fn a_free_run_behind_another_is_not_ours() {
 #[test]
 fn figures_do_not_drift_when_others_purge() {
     let _alone = alone();
+    // Memory that stays while little of it is used, for figures are cut at what is committed: one block of each 4 KiB.
+    let small: Vec<*mut u8> = (0..64 * MIB / 512).map(|_| raw::malloc(512)).collect();
+    let (kept, freed): (Vec<_>, Vec<_>) = small.into_iter().partition(|block| block.addr() % (4 * KIB) < 512);
+    // SAFETY: blocks of ours, here and below.
+    freed.into_iter().for_each(|block| unsafe { raw::free(block) });
     tessalloc::purge();
     let before = tessalloc::stats().allocated_bytes as i64;
     let (stop, stopped) = mpsc::channel::<()>();
@@ -106,7 +112,11 @@ fn figures_do_not_drift_when_others_purge() {
     let workers: Vec<_> = (0..2)
         .map(|_| {
             thread::spawn(|| {
-                for round in 0..6000usize {
+                let start = Instant::now();
+                for round in 0.. {
+                    if start.elapsed() > Duration::from_millis(300) {
+                        break;
+                    }
                     // Two of one size are more than a thread keeps at hand; the larger one is never kept.
                     let sizes = [100 * KIB, 100 * KIB, 100 * KIB, 5 * MIB + round % 7 * 100 * KIB];
                     let blocks = sizes.map(raw::malloc);
@@ -121,5 +131,41 @@ fn figures_do_not_drift_when_others_purge() {
     purger.join().unwrap();
     tessalloc::purge();
     let after = tessalloc::stats().allocated_bytes as i64;
+    kept.into_iter().for_each(|block| unsafe { raw::free(block) });
     assert!((after - before).abs() <= 256 * KIB as i64, "{before} bytes before, {after} after");
+}
+
+/// What a child of a plain system call answers, which ran no fork handlers: this thread alone is in it.
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_that_a_forked_child_does_not_have_are_not_entered() {
+    let _alone = alone();
+    let (started, is_started) = mpsc::channel();
+    let (end, ended) = mpsc::channel::<()>();
+    let other = thread::spawn(move || {
+        let block = raw::malloc(3000);
+        // SAFETY: a block of ours.
+        unsafe { raw::free(block) };
+        started.send(()).unwrap();
+        let _ = ended.recv();
+    });
+    is_started.recv().unwrap();
+    // SAFETY: the child uses the allocator under test and system calls only.
+    unsafe {
+        let process = libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0);
+        assert!(process >= 0, "a process for a test");
+        if process == 0 {
+            // More than any stack holds: the slow path notices the fork.
+            let blocks = [(); 64].map(|()| raw::malloc(3000));
+            let is_alone = tessalloc::stats().threads == 1;
+            tessalloc::purge();
+            blocks.into_iter().for_each(|block| raw::free(block));
+            libc::_exit(i32::from(!is_alone));
+        }
+        let mut status = 0;
+        assert_eq!(i64::from(libc::waitpid(process as i32, &mut status, 0)), process);
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "the child ended with {status:#x}");
+    }
+    drop(end);
+    other.join().unwrap();
 }
