@@ -15,11 +15,17 @@ use crate::thread;
 
 /// A word that the kernel clears in every forked child; null where it can't.
 static WITNESS: AtomicPtr<AtomicU32> = AtomicPtr::new(null_mut());
+static STARTED: AtomicBool = AtomicBool::new(false);
 static FORKING: AtomicBool = AtomicBool::new(false);
 const PRESENT: u32 = 1;
 
-/// Registers the handlers, once; before that a fork is noticed by the witness.
+/// Registers the handlers, once, before the process has a second thread that allocates: a lone thread's fork needs none. May
+/// allocate: call outside all locks.
 pub(crate) fn start() {
+    // ORDER: AcqRel: one caller registers.
+    if STARTED.load(Ordering::Relaxed) || STARTED.swap(true, Ordering::AcqRel) {
+        return;
+    }
     let bytes = os::page_bytes();
     if let Ok(page) = os::reserve(bytes, bytes, 0) {
         // SAFETY: reserved just now; released again if it can't serve.

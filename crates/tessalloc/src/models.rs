@@ -8,6 +8,7 @@
 //!
 //! `npm run weaken` weakens each ordering in turn and shows which model fails then: `docs/internals/orderings.md`.
 
+use core::sync::atomic::AtomicUsize as Count;
 use loom::cell::UnsafeCell;
 use loom::thread;
 use std::boxed::Box;
@@ -308,9 +309,16 @@ unsafe fn release(page: *mut Page) {
 
 /// Explores a model with so many preemptions; `LOOM_MAX_PREEMPTIONS` overrides.
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let orders = Arc::new(Count::new(0));
+    let counter = orders.clone();
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(preemptions);
-    builder.check(model);
+    builder.check(move || {
+        // ORDER: Relaxed: outside of the model, on one thread.
+        counter.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+        model();
+    });
+    std::println!("{orders:?} orders");
 }
 
 fn join<const N: usize>(threads: [thread::JoinHandle<()>; N]) {

@@ -125,6 +125,7 @@ fn step_by_timer() {
 }
 
 fn spawn() {
+    crate::fork::start();
     // ORDER: AcqRel: one thread starts it.
     if STATE.compare_exchange(NONE, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok() && !os::spawn(run) {
         // ORDER: Release: as above. Nobody else writes in this state.

@@ -135,7 +135,8 @@ pub(crate) struct Pending {
 /// Puts the statistics together.
 pub(crate) fn collect(pending: &Pending) -> Stats {
     let committed = committed_bytes();
-    let allocated = ((value(Counter::AllocatedBytes) as i64).wrapping_add(pending.allocated_bytes).max(0) as u64).min(committed);
+    let allocated =
+        ((value(Counter::AllocatedBytes) as i64).wrapping_add(pending.allocated_bytes).max(0) as u64).min(committed);
     let dirty = value(Counter::DirtySlicesPeak);
     Stats {
         version: 1,

@@ -53,7 +53,12 @@ impl WaitingList {
             // ORDER: Relaxed: published by the exchange below.
             links.link(number).store(head as u32, Ordering::Relaxed);
             // ORDER: Release publishes the link and the page's plain fields to the Acquire in `pop` (R4).
-            match self.head.compare_exchange_weak(head, Self::pack(number + 1, head), Ordering::Release, Ordering::Relaxed) {
+            match self.head.compare_exchange_weak(
+                head,
+                Self::pack(number + 1, head),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return,
                 Err(now) => head = now,
             }
