@@ -37,6 +37,9 @@ use crate::size_class::SizeClass;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::thread::Thread;
 
+#[cfg(all(test, not(tessalloc_sim)))]
+mod check;
+
 /// What the slices of a descriptor are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]

@@ -1,0 +1,241 @@
+//! The invariants of a page, told by walking it. Naive on purpose: nothing here uses what the page itself uses.
+
+use std::vec;
+use std::vec::Vec;
+
+use super::*;
+use crate::os;
+
+impl Page {
+    /// Checks P2–P4, P6, P7 and P10. Returns the bytes of its blocks that are handed out.
+    ///
+    /// # Safety
+    /// - The caller holds the page, a page of small blocks.
+    pub(crate) unsafe fn check_all(&self) -> u64 {
+        let bytes = self.block_bytes as usize;
+        let page_bytes = slice_count_of(self.class()) as usize * SLICE_BYTES;
+        assert_eq!(self.kind(), Kind::Small);
+        assert!(self.start.addr().is_multiple_of(SLICE_BYTES), "P2: the page starts on a slice");
+        assert_eq!(bytes, self.class().block_bytes(), "P7: the block size is the class's");
+        assert_eq!(self.reserved as usize, page_bytes / bytes, "P6: as many blocks as fit");
+        assert!(self.used <= self.carved && self.carved <= self.reserved, "P6: used ≤ carved ≤ reserved");
+
+        let overlaps_hole = |index: usize| {
+            (0..page_bytes / os::page_bytes()).any(|unit| {
+                let (from, to) = (unit * os::page_bytes(), (unit + 1) * os::page_bytes());
+                self.holes[unit / 64] >> (unit % 64) & 1 == 1 && index * bytes < to && from < (index + 1) * bytes
+            })
+        };
+        let is_withdrawn: Vec<bool> = (0..self.reserved as usize).map(overlaps_hole).collect();
+        let mut is_free = vec![false; self.carved as usize];
+        let mut block = self.free;
+        while !block.is_null() {
+            let at = block.addr().wrapping_sub(self.start.addr());
+            let index = at / bytes;
+            assert!(index < is_free.len(), "P3: a free block lies in what was carved");
+            assert!(at.is_multiple_of(bytes), "P3: a free block is a block");
+            assert!(!is_free[index], "P3: a block is free once");
+            assert!(!is_withdrawn[index], "P3: a free block lies in no hole");
+            is_free[index] = true;
+            // SAFETY: the block is one of the page, free as far as the list says, and the caller holds the page.
+            block = unsafe { Block::next(block) };
+        }
+        let withdrawn = is_withdrawn.iter().filter(|is_withdrawn| **is_withdrawn).count();
+        assert!(
+            is_withdrawn[self.carved as usize..].iter().all(|is_withdrawn| !is_withdrawn),
+            "P10: holes are of carved blocks"
+        );
+        let free = is_free.iter().filter(|is_free| **is_free).count();
+        assert_eq!(
+            self.used as usize + free + withdrawn,
+            self.carved as usize,
+            "P4, P10: each carved block is used, free or in a hole"
+        );
+        u64::from(self.used) * bytes as u64
+    }
+}
+
+mod tests {
+    use super::*;
+    use crate::holes;
+    use crate::region::{self, Run};
+    use std::sync::{MutexGuard, PoisonError};
+
+    /// A page that no theap knows of.
+    struct Lone {
+        run: Run,
+        page: *mut Page,
+        _quiet: MutexGuard<'static, ()>,
+    }
+
+    impl Lone {
+        fn new(bytes: usize) -> Lone {
+            let quiet = region::QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+            let class = SizeClass::of_bytes(bytes);
+            let run = region::take(slice_count_of(class) as usize, 1).expect("address space is plenty");
+            let fresh = run.touch(0, run.count);
+            let page = run.page();
+            // SAFETY: the run's descriptor, taken just now.
+            unsafe {
+                (*page).begin_small(run.start(), class, 0, fresh);
+                (*page).set_kind(Kind::Small);
+            }
+            Lone { run, page, _quiet: quiet }
+        }
+
+        #[allow(clippy::mut_from_ref, reason = "one reference at a time, in these tests")]
+        fn page(&self) -> &mut Page {
+            // SAFETY: this page is the test's alone.
+            unsafe { &mut *self.page }
+        }
+
+        /// Hands all blocks out.
+        fn carve_all(&self) -> Vec<*mut Block> {
+            let page = self.page();
+            let mut blocks = Vec::new();
+            while page.carved < page.reserved {
+                let at = page.carved as usize * page.block_bytes as usize;
+                // SAFETY: this page is the test's, and has blocks to carve.
+                let (first, count) = unsafe { page.carve(u32::MAX) };
+                assert_eq!(first.addr(), page.start.addr() + at);
+                blocks.extend((0..count as usize).map(|i| first.wrapping_byte_add(i * page.block_bytes as usize)));
+            }
+            blocks
+        }
+
+        fn check(&self) -> u64 {
+            // SAFETY: this page is the test's.
+            unsafe { self.page().check_all() }
+        }
+    }
+
+    impl Drop for Lone {
+        fn drop(&mut self) {
+            let page = self.page();
+            let holes = page.holes[0].count_ones() + page.holes[1].count_ones();
+            crate::stats::sub(crate::stats::Counter::HoleBytes, u64::from(holes) * os::page_bytes() as u64);
+            page.set_kind(Kind::Free);
+            self.run.give();
+        }
+    }
+
+    #[test]
+    fn pages_keep_their_count_through_holes_of_every_class() {
+        for class in 2..crate::size_class::CLASS_COUNT {
+            let lone = Lone::new(SizeClass::from_index(class).block_bytes());
+            assert_eq!(lone.check(), 0);
+            let blocks = lone.carve_all();
+            lone.check();
+            let page = lone.page();
+            for (index, block) in blocks.iter().enumerate() {
+                if index % 97 != 0 {
+                    // SAFETY: handed out above, here and below.
+                    unsafe { page.put(*block) };
+                }
+            }
+            let used = lone.check();
+            // SAFETY: the page is the test's.
+            unsafe { holes::purge(page) };
+            assert_eq!(lone.check(), used, "holes hand nothing out: {} bytes", page.block_bytes);
+            let mut again: Vec<*mut Block> = Vec::new();
+            while page.has_room() {
+                // SAFETY: as above.
+                unsafe {
+                    if page.free.is_null() {
+                        holes::refill_hole(page);
+                        page.check_all();
+                        assert!(!page.free.is_null(), "a hole brings at least a block");
+                    }
+                    let (mut block, count) = page.take_free(7);
+                    for _ in 0..count {
+                        again.push(block);
+                        block = Block::next(block);
+                    }
+                }
+            }
+            lone.check();
+            assert_eq!((page.used, page.holes), (page.reserved, [0; 2]));
+            let mut all: Vec<*mut Block> = blocks.iter().step_by(97).chain(&again).copied().collect();
+            all.sort();
+            assert_eq!(all, blocks, "every block is handed out once");
+        }
+    }
+
+    /// Expects the check to tell what `spoil` did to a page of which some blocks are free and some make holes.
+    fn tells(spoil: impl FnOnce(&mut Page, &[*mut Block])) {
+        let lone = Lone::new(512);
+        let blocks = lone.carve_all();
+        let page = lone.page();
+        let per_unit = os::page_bytes() / 512;
+        // The first OS page keeps a block in use, the second one becomes a hole.
+        for block in blocks[1..2 * per_unit].iter() {
+            // SAFETY: handed out above.
+            unsafe { page.put(*block) };
+        }
+        // SAFETY: the page is the test's.
+        unsafe { holes::purge(page) };
+        lone.check();
+        spoil(page, &blocks);
+        lone.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "P6: used")]
+    fn pages_check_tells_more_used_than_carved() {
+        tells(|page, _| page.used = page.carved + 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "P4, P10")]
+    fn pages_check_tells_a_lost_block() {
+        // SAFETY: the list has blocks.
+        tells(|page, _| page.free = unsafe { Block::next(page.free) });
+    }
+
+    #[test]
+    #[should_panic(expected = "P4, P10")]
+    fn pages_check_tells_a_block_that_came_home_uncounted() {
+        tells(|page, _| page.used -= 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "P3: a block is free once")]
+    fn pages_check_tells_a_block_freed_twice() {
+        tells(|page, blocks| {
+            // SAFETY: a free block of the page.
+            unsafe { page.put(blocks[1]) };
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "P3: a free block is a block")]
+    fn pages_check_tells_a_link_into_a_block() {
+        tells(|page, _| page.free = page.free.wrapping_byte_add(8));
+    }
+
+    #[test]
+    #[should_panic(expected = "P3: a free block lies in what was carved")]
+    fn pages_check_tells_a_link_out_of_the_page() {
+        tells(|page, _| page.free = page.start.wrapping_add(SLICE_BYTES).cast());
+    }
+
+    #[test]
+    #[should_panic(expected = "P3: a free block lies in no hole")]
+    fn pages_check_tells_a_hole_under_a_free_block() {
+        tells(|page, _| page.holes[0] |= 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "P4, P10")]
+    fn pages_check_tells_a_hole_that_is_forgotten() {
+        tells(|page, _| page.holes = [0; 2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "P10: holes are of carved blocks")]
+    fn pages_check_tells_a_hole_behind_what_was_carved() {
+        let lone = Lone::new(512);
+        lone.page().holes[0] |= 1;
+        lone.check();
+    }
+}
