@@ -37,7 +37,7 @@ use crate::size_class::SizeClass;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::thread::Thread;
 
-#[cfg(all(test, not(tessalloc_sim)))]
+#[cfg(test)]
 mod check;
 
 /// What the slices of a descriptor are.

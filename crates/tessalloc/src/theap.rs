@@ -26,6 +26,9 @@ use crate::stats::{self, Counter};
 use crate::sync::Ordering;
 use crate::thread::Thread;
 
+#[cfg(test)]
+mod check;
+
 /// All that the fast paths touch of a thread, by class. Two arrays, so that a class indexes both without arithmetic.
 #[repr(C, align(64))]
 pub(crate) struct Stacks {

@@ -99,7 +99,7 @@ fn figures_do_not_drift_when_others_purge() {
     // Memory that stays while little of it is used, for figures are cut at what is committed: one block of each 4 KiB.
     let small: Vec<*mut u8> = (0..64 * MIB / 512).map(|_| raw::malloc(512)).collect();
     let (kept, freed): (Vec<_>, Vec<_>) = small.into_iter().partition(|block| block.addr() % (4 * KIB) < 512);
-    // SAFETY: blocks of ours, here and below.
+    // SAFETY: blocks of ours.
     freed.into_iter().for_each(|block| unsafe { raw::free(block) });
     tessalloc::purge();
     let before = tessalloc::stats().allocated_bytes as i64;
@@ -131,6 +131,7 @@ fn figures_do_not_drift_when_others_purge() {
     purger.join().unwrap();
     tessalloc::purge();
     let after = tessalloc::stats().allocated_bytes as i64;
+    // SAFETY: blocks of ours.
     kept.into_iter().for_each(|block| unsafe { raw::free(block) });
     assert!((after - before).abs() <= 256 * KIB as i64, "{before} bytes before, {after} after");
 }
