@@ -107,8 +107,8 @@ fn every_call_fails_once_and_the_allocator_goes_on() {
 
     // Single failures; runs of failures, to fail what a failure leads to; and all calls from some point on.
     let mut lives: Vec<(u64, u64)> = (1..=all + 1).map(|n| (n, 1)).collect();
-    lives.extend((1..=busy).step_by(3).map(|n| (n, 3)));
-    lives.extend((1..=busy).step_by(11).map(|n| (n, 0)));
+    lives.extend((1..=busy).step_by(7).map(|n| (n, 3)));
+    lives.extend((1..=busy).step_by(23).map(|n| (n, 0)));
 
     let (next, record) = (AtomicU64::new(0), Mutex::new(Record::default()));
     std::thread::scope(|scope| {
