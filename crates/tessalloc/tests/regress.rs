@@ -170,3 +170,65 @@ fn threads_that_a_forked_child_does_not_have_are_not_entered() {
     drop(end);
     other.join().unwrap();
 }
+
+/// A small generator: the same numbers on every machine.
+fn numbers(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut state = seed;
+    move |end| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % end
+    }
+}
+
+/// Every byte is looked at and then written: by blocks that grow, shrink, move with room, are purged and come back warm.
+#[test]
+fn zeroed_blocks_read_zero_whatever_was_there() {
+    let _alone = alone();
+    let mut below = numbers(0x2e40);
+    let mut blocks: Vec<(*mut u8, usize)> = Vec::new();
+    for step in 0..1500 {
+        let bytes = match below(4) {
+            0 => 1 + below(20 * KIB),
+            1 => 1 + below(300 * KIB),
+            2 => 1 + below(2 * MIB),
+            _ => 1 + below(20 * MIB),
+        };
+        // SAFETY: blocks of ours, within their sizes.
+        unsafe {
+            match below(6) {
+                0 | 1 => {
+                    let block = raw::zeroed_aligned(bytes, 1 << below(19));
+                    assert!(!block.is_null());
+                    let all = std::slice::from_raw_parts(block.cast::<u64>(), bytes / 8);
+                    assert!(all.iter().all(|word| *word == 0), "step {step}: {bytes} bytes are not zero");
+                    block.write_bytes(0xa5, raw::usable_size(block));
+                    blocks.push((block, bytes));
+                }
+                2 | 3 if !blocks.is_empty() => {
+                    let at = below(blocks.len());
+                    let (block, old) = blocks[at];
+                    let bytes = if below(2) == 0 { old + old / 2 + 1 } else { bytes }.min(24 * MIB);
+                    let block = raw::realloc(block, bytes);
+                    assert!(!block.is_null());
+                    let kept = old.min(bytes);
+                    assert_eq!((block.read(), block.add(kept - 1).read()), (0xa5, 0xa5), "step {step}");
+                    block.write_bytes(0xa5, raw::usable_size(block));
+                    blocks[at] = (block, bytes);
+                }
+                4 if below(10) == 0 => {
+                    tessalloc::purge();
+                }
+                _ if !blocks.is_empty() => {
+                    let at = below(blocks.len());
+                    raw::free(blocks.swap_remove(at).0);
+                }
+                _ => {}
+            }
+            if blocks.len() > 12 {
+                raw::free(blocks.swap_remove(0).0);
+            }
+        }
+    }
+    // SAFETY: blocks of ours.
+    blocks.into_iter().for_each(|(block, _)| unsafe { raw::free(block) });
+}
