@@ -19,12 +19,27 @@ use crate::exchange::{self, Exchanged};
 use crate::gate::Gate;
 use crate::inbox::{Inbox, Linked, next_of};
 use crate::remote::{Links, List, RemoteWord, State};
-use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, SLEEPS};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, SLEEPS};
 use crate::waiting::{Numbered, WaitingList};
 
 const NONE: u16 = u16::MAX;
 /// A mark that no page of a model reaches: what `claim_at` holds before it is set.
 const STALE_MARK: u32 = 99;
+
+/// A point at which loom tries every order of the threads that come by. It needs such help where a thread reads a word and
+/// another one reads and then changes it: loom remembers the last access to a word only, here the second thread's own read.
+struct Turn(AtomicU32);
+
+impl Turn {
+    fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    fn pass(&self) {
+        // ORDER: Relaxed: must order nothing.
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 struct Block {
     next: UnsafeCell<u16>,
@@ -88,12 +103,15 @@ impl Exchanged for Page {
 
     unsafe fn inbox<'a>(record: usize) -> &'a Inbox<Self> {
         assert_ne!(record, 0, "a posted page has an owner");
-        unsafe { &(*core::ptr::with_exposed_provenance::<Record>(record)).inbox }
+        let record = unsafe { &*core::ptr::with_exposed_provenance::<Record>(record) };
+        record.turn.pass();
+        &record.inbox
     }
 }
 
 struct Record {
     inbox: Inbox<Page>,
+    turn: Turn,
 }
 
 impl Record {
@@ -107,6 +125,7 @@ struct World {
     pages: Vec<Page>,
     records: Vec<Record>,
     waiting: WaitingList,
+    turn: Turn,
 }
 
 impl Numbered for World {
@@ -118,7 +137,7 @@ impl Numbered for World {
 impl World {
     /// One page in a state, with `used` blocks handed out and `free` blocks besides. Owned: by the first record.
     fn new(state: State, used: u16, free: u16, mark: u32) -> Arc<Self> {
-        let records: Vec<Record> = (0..2).map(|_| Record { inbox: Inbox::new() }).collect();
+        let records: Vec<Record> = (0..2).map(|_| Record { inbox: Inbox::new(), turn: Turn::new() }).collect();
         let block = |number: u16| Block {
             next: UnsafeCell::new(if number > used { number - 1 } else { NONE }),
             content: UnsafeCell::new(0),
@@ -142,7 +161,7 @@ impl World {
         };
         let pages = Vec::from([page(0)]);
         pages[0].remote.reset(state);
-        Arc::new(Self { pages, records, waiting: WaitingList::new() })
+        Arc::new(Self { pages, records, waiting: WaitingList::new(), turn: Turn::new() })
     }
 
     fn page(&self) -> *mut Page {
@@ -185,6 +204,7 @@ impl World {
                     return;
                 }
                 if has_room {
+                    self.turn.pass();
                     self.waiting.push((*page).number, self);
                     return;
                 }
@@ -197,6 +217,7 @@ impl World {
 
     /// As `Thread::drain_inbox`.
     unsafe fn drain(&self, record: usize) {
+        self.records[record].turn.pass();
         unsafe { self.collect(self.records[record].inbox.take()) };
     }
 
@@ -233,12 +254,14 @@ impl World {
                     exchange::orphan(page, self.records[record].token());
                 }
             }
+            self.records[record].turn.pass();
             self.collect(self.records[record].inbox.close());
         }
     }
 
     /// As `Heap::adopt` and `Thread::adopt`: whether a page waited.
     unsafe fn adopt(&self, record: usize) -> bool {
+        self.turn.pass();
         if self.waiting.is_empty() {
             return false;
         }
@@ -341,6 +364,56 @@ fn models_batches_reach_the_owner_through_its_inbox() {
             world.drain(0);
             world.expect(0);
         }
+    });
+}
+
+struct Node {
+    link: AtomicPtr<Node>,
+}
+
+impl Linked for Node {
+    fn link(&self) -> &AtomicPtr<Node> {
+        &self.link
+    }
+}
+
+/// Threads put nodes into an inbox that its owner empties and closes: each node is found once, or stays with who pushed it.
+#[test]
+fn models_inbox_keeps_every_node() {
+    const NODES: usize = 3;
+    explore(3, || {
+        let inbox = Arc::new((Inbox::new(), Turn::new()));
+        let nodes: Arc<[Node; NODES]> =
+            Arc::new(core::array::from_fn(|_| Node { link: AtomicPtr::new(core::ptr::null_mut()) }));
+        for node in &*nodes {
+            // What an earlier life left in the link: who follows it never comes to an end.
+            node.link.store((&raw const *node).cast_mut(), Ordering::Relaxed);
+        }
+        let push = |numbers: &'static [usize]| {
+            let (inbox, nodes) = (inbox.clone(), nodes.clone());
+            thread::spawn(move || {
+                let push = |&number: &usize| {
+                    inbox.1.pass();
+                    unsafe { inbox.0.push((&raw const nodes[number]).cast_mut()) }
+                };
+                numbers.iter().map(push).filter(|is_in| !is_in).count()
+            })
+        };
+        let threads = [push(&[0, 1]), push(&[2])];
+        let mut found = 0;
+        let mut count = |mut node: *mut Node| {
+            while !node.is_null() {
+                found += 1;
+                assert!(found <= NODES, "a link leads to where it should not");
+                node = unsafe { next_of(node) };
+            }
+        };
+        inbox.1.pass();
+        count(inbox.0.take());
+        inbox.1.pass();
+        count(inbox.0.close());
+        let kept: usize = threads.map(|thread| thread.join().unwrap()).iter().sum();
+        assert_eq!(found + kept, NODES);
     });
 }
 
@@ -494,6 +567,7 @@ impl World {
 /// Nodes of a waiting list with the field that only their holder touches.
 struct Waiters {
     list: WaitingList,
+    turn: Turn,
     links: Box<[AtomicU32]>,
     plain: Box<[UnsafeCell<u32>]>,
 }
@@ -508,6 +582,7 @@ impl Waiters {
     fn new(count: u32) -> Arc<Self> {
         Arc::new(Self {
             list: WaitingList::new(),
+            turn: Turn::new(),
             links: (0..count).map(|_| AtomicU32::new(0)).collect(),
             plain: (0..count).map(|_| UnsafeCell::new(0)).collect(),
         })
@@ -515,10 +590,12 @@ impl Waiters {
 
     fn push(&self, number: u32) {
         self.plain[number as usize].with_mut(|uses| unsafe { *uses += 1 });
+        self.turn.pass();
         self.list.push(number, self);
     }
 
     fn pop(&self) -> Option<u32> {
+        self.turn.pass();
         let number = self.list.pop(self)?;
         self.plain[number as usize].with_mut(|uses| unsafe { *uses += 1 });
         Some(number)

@@ -74,8 +74,9 @@ impl WaitingList {
             let number = (head as u32).checked_sub(1)?;
             // ORDER: Relaxed: a stale link makes the exchange fail by the tag.
             let next = links.link(number).load(Ordering::Relaxed);
-            // ORDER: Acquire as above, on the page that is taken and for the next turn.
-            match self.head.compare_exchange_weak(head, Self::pack(next, head), Ordering::AcqRel, Ordering::Acquire) {
+            // ORDER: Relaxed: the tag says that it is the head that was read with Acquire, and a page's Release in `push` reaches
+            // past exchanges like this one to the next reader. Acquire as above for the next turn.
+            match self.head.compare_exchange_weak(head, Self::pack(next, head), Ordering::Relaxed, Ordering::Acquire) {
                 Ok(_) => return Some(number),
                 Err(now) => head = now,
             }
