@@ -31,7 +31,7 @@ use crate::theap::{EMPTY, ENDED, STARTER_TABLE_AT, Stacks, Theap};
 
 const UNUSED: u32 = 0;
 const LIVE: u32 = 1;
-/// The thread has given up all that the record held, but still uses its figures; or it is gone, in a forked child.
+/// The thread has given up all that the record held, and leaves its gate; or it is gone, in a forked child.
 const ENDING: u32 = 2;
 
 /// Figures of one thread, written inside its gate, read by all.
@@ -455,15 +455,18 @@ unsafe extern "C" fn thread_exit(record: *mut c_void) {
             return;
         }
         tls::set((&raw const ENDED).cast_mut());
-        end(thread);
+        let freed = end(thread);
+        crate::scavenger::look(freed);
+        crate::scavenger::after_thread_end();
     }
 }
 
-/// Gives up all that a record holds; it is free for the next thread.
+/// Gives up all that a record holds; it is free for the next thread. True if memory came free. Starts no thread, since it
+/// runs in fork handlers too.
 ///
 /// # Safety
 /// - The caller is the record's thread, after its last use of the stacks, or the only thread of a forked child.
-pub(crate) unsafe fn end(thread: *mut Thread) {
+pub(crate) unsafe fn end(thread: *mut Thread) -> bool {
     // SAFETY: the caller's duty.
     unsafe {
         let thread = &mut *thread;
@@ -483,14 +486,14 @@ pub(crate) unsafe fn end(thread: *mut Thread) {
         stats::add(Counter::RemoteBatches, core::mem::take(&mut thread.ring.sent));
         // ORDER: Relaxed: one writer.
         stats::add(Counter::SlowCount, thread.counts.slow.swap(0, Ordering::Relaxed));
+        let freed = thread.counts.report();
         // ORDER: Relaxed: who claims the gate sees it by the Release in `leave`, and finds nothing to trim.
         thread.life.store(ENDING, Ordering::Relaxed);
         thread.gate.leave();
-        thread.report();
-        crate::scavenger::after_thread_end();
         stats::sub(Counter::Threads, 1);
         // ORDER: Release pairs with the Acquire in `take_record`: the next thread finds the record empty.
         thread.life.store(UNUSED, Ordering::Release);
+        freed
     }
 }
 

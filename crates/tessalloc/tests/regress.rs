@@ -232,3 +232,42 @@ fn zeroed_blocks_read_zero_whatever_was_there() {
     // SAFETY: blocks of ours.
     blocks.into_iter().for_each(|(block, _)| unsafe { raw::free(block) });
 }
+
+/// Taking over from threads that the child does not have frees much there; a background thread may only start later.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_starts_in_a_fork_handler() {
+    let _alone = alone();
+    let (started, is_started) = mpsc::channel();
+    let (end, ended) = mpsc::channel::<()>();
+    let other = thread::spawn(move || {
+        let blocks: Vec<*mut u8> = (0..16 * MIB / 1000).map(|_| raw::malloc(1000)).collect();
+        started.send(()).unwrap();
+        let _ = ended.recv();
+        // SAFETY: blocks of ours.
+        blocks.into_iter().for_each(|block| unsafe { raw::free(block) });
+    });
+    is_started.recv().unwrap();
+    // What this thread keeps warm goes back by itself; what comes free in the handler is the other one's.
+    let own: Vec<*mut u8> = (0..16 * MIB / 1000).map(|_| raw::malloc(1000)).collect();
+    // SAFETY: the child uses the allocator under test and system calls only; what is freed are blocks of ours.
+    unsafe {
+        own.into_iter().for_each(|block| raw::free(block));
+        let process = libc::fork();
+        assert!(process >= 0, "a process for a test");
+        if process == 0 {
+            let mut count = 0;
+            let tasks = libc::opendir(c"/proc/self/task".as_ptr());
+            while let Some(entry) = libc::readdir(tasks).as_ref() {
+                count += i32::from(entry.d_name[0] != b'.' as libc::c_char);
+            }
+            libc::_exit(count);
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(process, &mut status, 0), process);
+        assert!(libc::WIFEXITED(status), "the child ended with {status:#x}");
+        assert_eq!(libc::WEXITSTATUS(status), 1, "threads in the child");
+    }
+    drop(end);
+    other.join().unwrap();
+}
