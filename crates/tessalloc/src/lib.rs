@@ -53,7 +53,7 @@ mod holes;
 #[cfg(not(loom))]
 mod large;
 #[cfg(not(loom))]
-mod options;
+pub mod options;
 #[cfg(all(not(loom), tessalloc_sim))]
 pub mod os;
 #[cfg(all(not(loom), not(tessalloc_sim)))]

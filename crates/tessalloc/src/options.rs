@@ -1,4 +1,15 @@
 //! Options: one table drives the environment names, the values and the checks.
+//!
+//! | option | environment | unit | default | range |
+//! |--------|-------------|------|---------|-------|
+//! | [`Opt::ReserveBytes`] | `TESSALLOC_RESERVE` | bytes | 0: four times the memory | 0 to 1 TiB |
+//! | [`Opt::PurgeDelayMs`] | `TESSALLOC_PURGE_DELAY` | ms | 10 s | 0 to 1 h |
+//! | [`Opt::Scavenger`] | `TESSALLOC_SCAVENGER` | switch | on | |
+//! | [`Opt::MoveLarge`] | `TESSALLOC_MOVE_LARGE` | switch | on | |
+//! | [`Opt::Stats`] | `TESSALLOC_STATS` | switch | off | |
+//! | [`Opt::Verbose`] | `TESSALLOC_VERBOSE` | switch | off | |
+//!
+//! The environment is read at the first allocation; what the program sets later holds from then on.
 #![forbid(unsafe_code)]
 
 use crate::os::{self, EnvValue};
@@ -23,12 +34,13 @@ struct Row {
     range: (u64, u64),
 }
 
-/// An option; its place in the table.
-#[derive(Clone, Copy)]
-pub(crate) enum Opt {
-    /// Address space of a region; 0: four times the memory.
+/// An option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Opt {
+    /// Address space of a region; 0: four times the memory. Regions that are there already keep their size.
     ReserveBytes,
-    /// How long unused memory is kept under steady load.
+    /// How long unused memory is kept under steady load; 0: until the next look, a quarter of a second away.
     PurgeDelayMs,
     /// Whether a background thread gives memory back while nobody allocates.
     Scavenger,
@@ -60,9 +72,52 @@ static VALUES: [AtomicU64; ROWS.len()] = {
 };
 static LATCHED: AtomicBool = AtomicBool::new(false);
 
+/// A value was refused: it lies outside the option's range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfRange {
+    /// The option's name in the environment.
+    pub name: &'static str,
+    /// What was asked for.
+    pub value: u64,
+    /// The least and the greatest value that it takes.
+    pub range: (u64, u64),
+}
+
+impl core::fmt::Display for OutOfRange {
+    fn fmt(&self, to: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(to, "cannot set {}: expected {} to {}, received {}", self.name, self.range.0, self.range.1, self.value)
+    }
+}
+
+impl core::error::Error for OutOfRange {}
+
 impl Opt {
+    /// All options, in the order of the table.
+    pub const ALL: [Opt; ROWS.len()] =
+        [Opt::ReserveBytes, Opt::PurgeDelayMs, Opt::Scavenger, Opt::MoveLarge, Opt::Stats, Opt::Verbose];
+
+    /// The option's name in the environment.
+    pub const fn name(self) -> &'static str {
+        ROWS[self as usize].name
+    }
+
+    /// Sets the value for the whole process, from any thread; it counts from the next time that the option is looked at.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] if the option does not take the value; the old one stays.
+    pub fn set(self, value: u64) -> Result<(), OutOfRange> {
+        load();
+        let row = &ROWS[self as usize];
+        if !(row.range.0..=row.range.1).contains(&value) {
+            return Err(OutOfRange { name: row.name, value, range: row.range });
+        }
+        // ORDER: Relaxed: each value stands alone.
+        VALUES[self as usize].store(value, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// The value in force.
-    pub(crate) fn value(self) -> u64 {
+    pub fn value(self) -> u64 {
         // ORDER: Relaxed: each value stands alone.
         VALUES[self as usize].load(Ordering::Relaxed)
     }
@@ -169,9 +224,21 @@ mod tests {
     }
 
     #[test]
+    fn options_set_in_code_hold_and_refuse_what_is_out_of_range() {
+        let before = Opt::PurgeDelayMs.value();
+        assert_eq!(Opt::PurgeDelayMs.set(1500), Ok(()));
+        assert_eq!(Opt::PurgeDelayMs.value(), 1500);
+        let refused = Opt::PurgeDelayMs.set(3_600_001).unwrap_err();
+        assert_eq!((refused.name, refused.value), ("TESSALLOC_PURGE_DELAY", 3_600_001));
+        assert_eq!(Opt::PurgeDelayMs.value(), 1500, "the old value stays");
+        Opt::PurgeDelayMs.set(before).unwrap();
+    }
+
+    #[test]
     fn options_rows_stand_in_the_order_of_the_names() {
-        assert_eq!(ROWS[Opt::Verbose as usize].name, "TESSALLOC_VERBOSE");
-        assert_eq!(ROWS[Opt::PurgeDelayMs as usize].name, "TESSALLOC_PURGE_DELAY");
+        assert_eq!(Opt::Verbose.name(), "TESSALLOC_VERBOSE");
+        assert_eq!(Opt::PurgeDelayMs.name(), "TESSALLOC_PURGE_DELAY");
+        assert!(Opt::ALL.iter().enumerate().all(|(place, opt)| *opt as usize == place));
         assert!(ROWS.iter().all(|row| (row.range.0..=row.range.1).contains(&row.default)));
     }
 }
