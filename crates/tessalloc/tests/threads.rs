@@ -36,5 +36,6 @@ fn threads_in_waves_leave_no_more_behind_than_the_first_wave() {
     let last = tessalloc::stats();
     assert!(last.threads_total >= 8 * 256);
     assert!(last.allocated_bytes <= first.allocated_bytes + (1 << 20), "{first:?} {last:?}");
-    assert!(last.committed_bytes <= first.committed_bytes * 11 / 10 + (1 << 20), "{first:?} {last:?}");
+    // The peaks: what is committed between waves depends on how far the background thread has come.
+    assert!(last.committed_peak_bytes <= first.committed_peak_bytes * 11 / 10 + (1 << 20), "{first:?} {last:?}");
 }
