@@ -142,9 +142,25 @@ impl RemoteWord {
             // Acquire: a claim reads what the last holder wrote before its Release in `leave` (R4), and a post reads the
             // owner that was stored before the word became Owned (R3).
             match self.0.compare_exchange_weak(seen.0, Word::new(list, state).0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) if state == State::Ownerless => return self.look_again(list, claim_at),
                 Ok(_) => return next,
                 Err(now) => seen = Word(now),
             }
+        }
+    }
+
+    /// After blocks were left in an ownerless page: the page may have changed hands while the word came back to what it was; then
+    /// the mark that `push` read is an old one.
+    #[inline]
+    fn look_again(&self, list: List, claim_at: impl Fn() -> u32) -> Pushed {
+        if u32::from(list.count) < claim_at() {
+            return Pushed::Left;
+        }
+        let (left, held) = (Word::new(list, State::Ownerless), Word::new(list, State::Held));
+        // ORDER: Acquire as in `push`. When it fails, another push came later and looks, or has claimed the page.
+        match self.0.compare_exchange(left.0, held.0, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Pushed::Claimed,
+            Err(_) => Pushed::Left,
         }
     }
 
