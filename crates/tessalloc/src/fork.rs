@@ -19,10 +19,15 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 static FORKING: AtomicBool = AtomicBool::new(false);
 const PRESENT: u32 = 1;
 
-/// Registers the handlers, once, before the process has a second thread that allocates: a lone thread's fork needs none. May
-/// allocate: call outside all locks.
+/// Registers the handlers, once, with the first thread: handlers of others that were registered earlier run while ours hold the
+/// locks, and may not allocate; so ours come before those of any program. May allocate: call outside all locks.
+pub(crate) fn register() {
+    os::at_fork(prepare, parent, child);
+}
+
+/// Makes the witness, once, before the process has a second thread that allocates: a lone thread's raw fork needs none.
 pub(crate) fn start() {
-    // ORDER: AcqRel: one caller registers.
+    // ORDER: AcqRel: one caller makes it.
     if STARTED.load(Ordering::Relaxed) || STARTED.swap(true, Ordering::AcqRel) {
         return;
     }
@@ -41,7 +46,6 @@ pub(crate) fn start() {
             }
         }
     }
-    os::at_fork(prepare, parent, child);
 }
 
 fn locks() -> impl Iterator<Item = &'static Lock> {

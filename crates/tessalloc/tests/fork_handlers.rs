@@ -1,0 +1,33 @@
+//! Fork handlers of others, older than ours: at a fork they run while ours hold what the child must find whole.
+#![cfg(target_os = "linux")]
+
+use std::thread;
+
+use tessalloc::raw;
+
+/// Blocks that no memory made accessible so far holds.
+unsafe extern "C" fn allocates() {
+    for _ in 0..8 {
+        assert!(!raw::malloc(40 << 20).is_null());
+    }
+}
+
+#[test]
+fn a_handler_that_was_registered_after_the_first_block_may_allocate() {
+    // SAFETY: handlers of this program; the timer ends a process that hangs, and the child runs system calls only.
+    unsafe {
+        libc::alarm(10);
+        raw::free(raw::malloc(1));
+        assert_eq!(libc::pthread_atfork(Some(allocates), Some(allocates), Some(allocates)), 0);
+        thread::spawn(|| raw::free(raw::malloc(1))).join().unwrap();
+        let process = libc::fork();
+        assert!(process >= 0, "a process for a test");
+        if process == 0 {
+            libc::alarm(10);
+            libc::_exit(0);
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(process, &mut status, 0), process);
+        assert_eq!(status, 0, "the child hangs or crashes");
+    }
+}
