@@ -15,6 +15,7 @@ const tasks = {
   test: { file: 'scripts/test.ts', rust: true },
   build: { file: 'scripts/build.ts', rust: true },
   bench: { file: 'benches/run.ts', rust: true },
+  weaken: { file: 'scripts/weaken.ts', rust: true },
   cross: { file: 'scripts/cross-check.ts', rust: true },
   tidy: { file: 'scripts/tidy.ts', rust: false },
   format: { file: 'scripts/format.ts', rust: true },
