@@ -43,7 +43,7 @@ pub(crate) trait Exchanged: Linked {
 pub(crate) unsafe fn send<P: Exchanged>(page: *mut P, list: List) -> Option<List> {
     // SAFETY: the caller's duty: the page has blocks that are handed out, so it stands.
     unsafe {
-        // ORDER: Relaxed: written before the Release in `leave`, which the Acquire in `push` has met.
+        // ORDER: Relaxed: written before the Release in `leave`, which the Acquire in `push` has met when it reads for good.
         match P::remote(page).push(list, &P::links(page), || P::claim_at(page).load(Ordering::Relaxed)) {
             Pushed::Left => None,
             Pushed::Claimed => Some(List::EMPTY),

@@ -123,8 +123,8 @@ impl RemoteWord {
 
     /// Leaves a batch of blocks. `claim_at`: how many make an ownerless page worth claiming; read only in that state.
     pub(crate) fn push(&self, batch: List, links: &impl Links, claim_at: impl Fn() -> u32) -> Pushed {
-        // ORDER: Acquire: in Ownerless, `claim_at` reads what the page's last holder wrote before `leave`.
-        let mut seen = Word(self.0.load(Ordering::Acquire));
+        // ORDER: Relaxed: the exchange below decides; the mark that goes with it is a guess that `look_again` corrects.
+        let mut seen = Word(self.0.load(Ordering::Relaxed));
         // Bound: a turn is repeated only when another thread's push or take succeeded in between.
         loop {
             let waiting = seen.list();
@@ -141,7 +141,7 @@ impl RemoteWord {
             // ORDER: Release publishes the links and the blocks' last contents to the Acquire in `take` (R1).
             // Acquire: a claim reads what the last holder wrote before its Release in `leave` (R4), and a post reads the
             // owner that was stored before the word became Owned (R3).
-            match self.0.compare_exchange_weak(seen.0, Word::new(list, state).0, Ordering::AcqRel, Ordering::Acquire) {
+            match self.0.compare_exchange_weak(seen.0, Word::new(list, state).0, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) if state == State::Ownerless => return self.look_again(list, claim_at),
                 Ok(_) => return next,
                 Err(now) => seen = Word(now),
@@ -149,8 +149,8 @@ impl RemoteWord {
         }
     }
 
-    /// After blocks were left in an ownerless page: the page may have changed hands while the word came back to what it was; then
-    /// the mark that `push` read is an old one.
+    /// After blocks were left in an ownerless page: the mark that `push` read may be an old one. It was read before the exchange,
+    /// and the page may have changed hands since while the word came back to what it was.
     #[inline]
     fn look_again(&self, list: List, claim_at: impl Fn() -> u32) -> Pushed {
         if u32::from(list.count) < claim_at() {
