@@ -10,7 +10,7 @@ use core::ptr::null_mut;
 use crate::os;
 use crate::region;
 use crate::scavenger;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Lock, Ordering, wait};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Lock, Ordering, hold_all, hold_all_no_more, wait};
 use crate::thread;
 
 /// A word that the kernel clears in every forked child; null where it can't.
@@ -19,15 +19,11 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 static FORKING: AtomicBool = AtomicBool::new(false);
 const PRESENT: u32 = 1;
 
-/// Registers the handlers, once, with the first thread: handlers of others that were registered earlier run while ours hold the
-/// locks, and may not allocate; so ours come before those of any program. May allocate: call outside all locks.
-pub(crate) fn register() {
-    os::at_fork(prepare, parent, child);
-}
-
-/// Makes the witness, once, before the process has a second thread that allocates: a lone thread's raw fork needs none.
+/// Registers the handlers, once, before the process has a second thread that allocates: a lone thread's fork needs none. Handlers
+/// of others that were registered earlier run while ours hold the locks; [`crate::sync::hold_all`] lets them allocate. May
+/// allocate: call outside all locks.
 pub(crate) fn start() {
-    // ORDER: AcqRel: one caller makes it.
+    // ORDER: AcqRel: one caller registers.
     if STARTED.load(Ordering::Relaxed) || STARTED.swap(true, Ordering::AcqRel) {
         return;
     }
@@ -46,6 +42,7 @@ pub(crate) fn start() {
             }
         }
     }
+    os::at_fork(prepare, parent, child);
 }
 
 fn locks() -> impl Iterator<Item = &'static Lock> {
@@ -61,6 +58,7 @@ unsafe extern "C" fn prepare() {
     for lock in locks() {
         lock.acquire();
     }
+    hold_all();
     // ORDER: Relaxed: read by this thread, in the parent and in the child.
     FORKING.store(true, Ordering::Relaxed);
     let own = thread::current_if_started().unwrap_or(null_mut());
@@ -93,6 +91,7 @@ unsafe extern "C" fn parent() {
     }
     // ORDER: Relaxed: as in `prepare`.
     FORKING.store(false, Ordering::Relaxed);
+    hold_all_no_more();
     for lock in locks() {
         lock.release();
     }
@@ -108,6 +107,7 @@ unsafe extern "C" fn child() {
 }
 
 fn take_over() {
+    hold_all_no_more();
     for lock in locks() {
         lock.reset_in_child();
     }

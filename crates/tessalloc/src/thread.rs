@@ -352,6 +352,7 @@ pub(crate) fn with_shared<T>(act: impl FnOnce(&mut Thread) -> T) -> T {
 #[inline(never)]
 fn start() -> Option<*mut Thread> {
     if stats::value(Counter::ThreadsTotal) > 0 {
+        // May allocate, and so start this thread: before the look below.
         crate::fork::start();
     }
     // A caller may still have the word from before its first call here.
@@ -383,7 +384,6 @@ fn start_process() {
         return;
     }
     os::exit_hook_create(thread_exit);
-    crate::fork::register();
     os::barrier_register();
     if Opt::Stats.is_on() {
         os::at_exit(print_stats);

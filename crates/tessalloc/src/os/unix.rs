@@ -101,6 +101,12 @@ pub(crate) fn at_fork(
     unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) == 0 }
 }
 
+/// A number of the calling thread, not 0, which no other thread of the process has while it lives.
+pub(crate) fn thread_id() -> usize {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::pthread_self() as usize }
+}
+
 /// Asks for `run` as the process ends by `exit`. May allocate: call outside every lock.
 pub(crate) fn at_exit(run: extern "C" fn()) -> bool {
     // SAFETY: a static function, which stays for the life of the image.

@@ -156,6 +156,11 @@ pub(crate) fn exit_hook_arm(_value: *mut c_void) -> bool {
     true
 }
 
+/// Asked for by forks only, which there are none of here.
+pub(crate) fn thread_id() -> usize {
+    1
+}
+
 /// Not served here: the program prints its statistics itself.
 pub(crate) fn at_exit(_run: extern "C" fn()) -> bool {
     false

@@ -364,6 +364,11 @@ pub(crate) fn exit_hook_arm(value: *mut c_void) -> bool {
         && keep_error("FlsSetValue", || unsafe { FlsSetValue(index, value) }, |done| *done == 0).is_ok()
 }
 
+/// Asked for by forks only, which there are none of here.
+pub(crate) fn thread_id() -> usize {
+    1
+}
+
 /// Not served here: the program prints its statistics itself.
 pub(crate) fn at_exit(_run: extern "C" fn()) -> bool {
     false

@@ -1,6 +1,28 @@
 //! A lock that waits in the kernel: one word, no allocation, no poisoning.
 
-use super::{AtomicU32, Ordering};
+use super::{AtomicU32, AtomicUsize, Ordering};
+
+/// The thread that holds every lock because it forks; 0: none. Its fork handlers that come after ours may allocate: for it, locks
+/// are neither taken again nor given back until the fork is over.
+static FORKING_THREAD: AtomicUsize = AtomicUsize::new(0);
+
+/// Says that the calling thread holds every lock.
+pub(crate) fn hold_all() {
+    // ORDER: Relaxed: compared by the same thread only.
+    FORKING_THREAD.store(crate::os::thread_id(), Ordering::Relaxed);
+}
+
+/// Says that the fork is over, in the parent and in the child.
+pub(crate) fn hold_all_no_more() {
+    // ORDER: Relaxed: as above.
+    FORKING_THREAD.store(0, Ordering::Relaxed);
+}
+
+fn holds_all() -> bool {
+    // ORDER: Relaxed: only this thread's own number matters to it.
+    let holder = FORKING_THREAD.load(Ordering::Relaxed);
+    holder != 0 && holder == crate::os::thread_id()
+}
 
 const FREE: u32 = 0;
 const TAKEN: u32 = 1;
@@ -33,6 +55,9 @@ impl Lock {
     pub(crate) fn acquire(&self) {
         // ORDER: Acquire pairs with the Release in `release`: the next holder sees what the last one wrote.
         if self.0.compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            if holds_all() {
+                return;
+            }
             // ORDER: Acquire as above. Bound: each turn sleeps until a holder leaves.
             while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
                 super::wait(&self.0, CONTENDED, 0);
@@ -42,6 +67,9 @@ impl Lock {
 
     /// Gives back what [`Lock::acquire`] took.
     pub(crate) fn release(&self) {
+        if holds_all() {
+            return;
+        }
         // ORDER: Release pairs with the Acquire in `acquire`.
         if self.0.swap(FREE, Ordering::Release) == CONTENDED {
             super::wake(&self.0, 1);
