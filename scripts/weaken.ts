@@ -33,6 +33,8 @@ const weaker: readonly (readonly [pattern: RegExp, replacements: readonly string
 
 /** Why one that no model catches is there all the same, by its name in the table. */
 const explained: Readonly<Record<string, string>> = {
+  'remote.rs look_again #1: Acquire → Relaxed':
+    'The word is nearly always the one that `push` has just written, and `push` acquired. It is another one only if the page changed hands once more and the same blocks came home in the same order, which no model does: then this exchange alone acquires what the last holder wrote.',
   'gate.rs try_claim #1: Acquire → Relaxed':
     'The models’ heavy barrier is a full fence, which acquires what the exchange read. The system’s is one too, but nothing tells the compiler: for it the exchange orders by itself.',
 }
