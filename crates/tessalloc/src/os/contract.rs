@@ -554,9 +554,12 @@ mod simulation {
     }
 
     #[test]
+    #[allow(
+        clippy::undocumented_unsafe_blocks,
+        reason = "the misdeeds under test: each ends its process before harm is done"
+    )]
     fn duties_that_are_broken_end_the_process() {
         type Misdeed = (&'static str, &'static str, fn());
-        // SAFETY (all): none: these are the misdeeds under test.
         let misdeeds: &[Misdeed] = &[
             ("unaligned", "expected a range of OS pages", || unsafe {
                 let at = sim::reserve(4 << 20, 4 << 20, 0).expect("address space");
