@@ -18,7 +18,7 @@ use crate::os;
 use crate::region::{self, SLICE_BYTES};
 use crate::report::Line;
 use crate::stats::{self, Counter};
-use crate::sync::{AtomicU32, AtomicU64, Lock, Ordering, wait, wake};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Lock, Ordering, wait, wake};
 use crate::thread;
 
 /// How often the curve and the threads are looked at.
@@ -102,13 +102,20 @@ pub(crate) fn look(freed: bool) {
 /// What an ended thread leaves is likely to be of no use: free memory goes back at once, down to a quarter of what is in use.
 pub(crate) fn after_thread_end() {
     const KEEP_AT_LEAST: u64 = 4 << 20;
-    let in_use = (stats::value(Counter::AllocatedBytes) as i64).max(0) as u64;
-    let keep = (in_use / 4).max(KEEP_AT_LEAST) / SLICE_BYTES as u64;
-    let free = stats::value(Counter::DirtyFreeSlices);
-    if free > keep
-        && let Some(_guard) = PASS.try_lock()
-    {
-        purge_free(free - keep);
+    /// A thread has ended while another was purging: that one looks again.
+    static WANTED: AtomicBool = AtomicBool::new(false);
+    // ORDER: SeqCst with the load below and the lock's exchange: who finds the lock taken has its wish seen by the holder.
+    WANTED.store(true, Ordering::SeqCst);
+    // Bound: a turn for threads that ended during the last one.
+    while WANTED.load(Ordering::SeqCst) {
+        let Some(_guard) = PASS.try_lock() else { return };
+        WANTED.store(false, Ordering::SeqCst);
+        let in_use = (stats::value(Counter::AllocatedBytes) as i64).max(0) as u64;
+        let keep = (in_use / 4).max(KEEP_AT_LEAST) / SLICE_BYTES as u64;
+        let free = stats::value(Counter::DirtyFreeSlices);
+        if free > keep {
+            purge_free(free - keep);
+        }
     }
 }
 
