@@ -101,7 +101,7 @@ pub(crate) fn look(freed: bool) {
 
 /// What an ended thread leaves is likely to be of no use: free memory goes back at once, down to a quarter of what is in use.
 pub(crate) fn after_thread_end() {
-    const KEEP_AT_LEAST: u64 = 4 << 20;
+    const KEEP_AT_LEAST: u64 = 2 << 20;
     /// A thread has ended while another was purging: that one looks again.
     static WANTED: AtomicBool = AtomicBool::new(false);
     // ORDER: SeqCst with the load below and the lock's exchange: who finds the lock taken has its wish seen by the holder.
