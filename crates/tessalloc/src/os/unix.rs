@@ -43,13 +43,19 @@ mod environment {
 mod image {
     use core::ffi::c_void;
 
+    #[cfg(not(target_os = "netbsd"))]
+    use libc::RTLD_NODELETE;
+    /// As in NetBSD's `dlfcn.h`; the `libc` crate lacks it.
+    #[cfg(target_os = "netbsd")]
+    const RTLD_NODELETE: core::ffi::c_int = 0x1000;
+
     pub(super) fn pin() {
         let mut found = core::mem::MaybeUninit::<libc::Dl_info>::zeroed();
         // SAFETY: `found` is written when the call succeeds; the name lives as long as the image. The handle is kept.
         unsafe {
             if libc::dladdr(pin as fn() as *const c_void, found.as_mut_ptr()) != 0 {
                 let name = found.assume_init().dli_fname;
-                libc::dlopen(name, libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE);
+                libc::dlopen(name, libc::RTLD_LAZY | libc::RTLD_NOLOAD | RTLD_NODELETE);
             }
         }
     }
