@@ -58,8 +58,9 @@ impl Stacks {
 /// Blocks a stack may grow to, and bytes.
 const STACK_BLOCKS_MAX: i32 = 512;
 const STACK_BYTES_MAX: i32 = 32 << 10;
-/// Blocks that one refill brings at most.
+/// Blocks that one refill brings at most, and bytes: what a thread takes and does not use, nobody can use.
 const REFILL_BLOCKS_MAX: i32 = 64;
+const REFILL_BYTES_MAX: i32 = 8 << 10;
 /// Bytes of all of a thread's limits together; a limit of few blocks is always granted.
 const BUDGET_BYTES: i32 = 512 << 10;
 const LIMIT_ALWAYS: i32 = 8;
@@ -217,7 +218,7 @@ impl Thread {
         self.theap.limits[class.index()] = limit;
         self.stacks.room[class.index()] += growth;
         // T2: as many as fit, but not all: the first frees find room.
-        (limit - limit / 4).clamp(1, REFILL_BLOCKS_MAX) as u32
+        (limit - limit / 4).min(REFILL_BYTES_MAX / bytes).clamp(1, REFILL_BLOCKS_MAX) as u32
     }
 
     unsafe fn refill_from_pages(&mut self, class: SizeClass, want: u32) -> Refill {
