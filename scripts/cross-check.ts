@@ -6,7 +6,7 @@
  *     npm run cross -- --setup            only fetches the tools
  *
  * The standard library is compiled from the source of exactly our rustc (Debian's `rust-src`); zig links what no Debian
- * compiler links; wine and qemu run the tests. Everything is kept in `.cache/cross` (about 2 GB); only Debian packages are
+ * compiler links; wine and qemu run the tests. Everything is kept in `.cache/cross` (about 7 GB with what is built); only Debian packages are
  * installed outside of it. A second run fetches nothing.
  */
 import { type SpawnSyncOptions, spawnSync } from 'node:child_process'

@@ -129,9 +129,11 @@ fn alloc_slow(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *
         return block;
     }
     // Memory is out: what is held but not used goes back, and it is tried once more.
-    if region::is_beyond_all(size, align) || scavenger::purge_all(scavenger::HASTY_TRIES) == 0 {
+    if region::is_beyond_all(size, align) {
         return null_mut();
     }
+    // Whatever the system took back: warm runs and empty pages are free slices now.
+    scavenger::purge_all(scavenger::HASTY_TRIES);
     alloc_once(tls::get(), size, align, zeroed)
 }
 
