@@ -506,10 +506,13 @@ pub(crate) unsafe fn end(thread: *mut Thread) -> bool {
 pub(crate) unsafe fn free_slow(stacks: *mut Stacks, address: *mut u8) {
     if let Some(slice) = region::first().slice_of(address.addr()) {
         let page = region::first().page(slice);
+        // The descriptor of a small page is not read: its owner may be writing it on another core.
+        // ORDER: Relaxed: the caller holds a block of the slice (S4).
+        let is_special = region::first().kind_byte(slice).load(Ordering::Relaxed) == 0;
         // SAFETY: a descriptor of the table. One that begins at the address and says so is a large block in use: other kinds of
         // pages write their own, and runs that are given back say that they are free.
         unsafe {
-            if (*page).kind() == Kind::Large && (*page).start == address {
+            if is_special && (*page).kind() == Kind::Large && (*page).start == address {
                 return crate::large::free(stacks, page);
             }
             return free_in_region(stacks, region::first(), slice, address);
