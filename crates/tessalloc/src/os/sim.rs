@@ -292,10 +292,20 @@ static STATE: Shared = Shared(UnsafeCell::new(State {
 
 /// 0 free, 1 held, 2 held and somebody waits.
 static LOCK: AtomicU32 = AtomicU32::new(0);
+/// The thread that holds the lock because it forks; 0: none. The handlers of others may allocate then.
+static FORKING_THREAD: AtomicUsize = AtomicUsize::new(0);
+
+fn forks() -> bool {
+    // ORDER: Relaxed: only this thread's own number matters to it.
+    FORKING_THREAD.load(Ordering::Relaxed) == thread_id()
+}
 
 struct Locked;
 
 fn lock() -> Locked {
+    if forks() {
+        return Locked;
+    }
     // ORDER: Acquire, here and below, pairs with the Release in `unlock`.
     if LOCK.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
         while LOCK.swap(2, Ordering::Acquire) != 0 {
@@ -313,7 +323,9 @@ fn unlock() {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        unlock();
+        if !forks() {
+            unlock();
+        }
     }
 }
 
@@ -748,14 +760,18 @@ fn run_fork_handler(index: usize) {
 extern "C" fn before_fork() {
     run_fork_handler(0);
     core::mem::forget(lock());
+    // ORDER: Relaxed, here and below: as in `forks`.
+    FORKING_THREAD.store(thread_id(), Ordering::Relaxed);
 }
 
 extern "C" fn after_fork_in_parent() {
+    FORKING_THREAD.store(0, Ordering::Relaxed);
     unlock();
     run_fork_handler(1);
 }
 
 extern "C" fn after_fork_in_child() {
+    FORKING_THREAD.store(0, Ordering::Relaxed);
     unlock();
     run_fork_handler(2);
 }
