@@ -258,7 +258,17 @@ impl Page {
         self.free = links.block(list.head);
         let before = self.used;
         self.used -= u32::from(list.count);
+        if self.used == 0 && self.holes == [0; 2] {
+            self.start_anew();
+        }
         before > self.wake && self.used <= self.wake
+    }
+
+    /// When nothing of it is in use, and it has no holes: blocks are made anew, in order.
+    pub(crate) fn start_anew(&mut self) {
+        self.free = null_mut();
+        self.carved = 0;
+        self.flags &= !FRESH;
     }
 
     /// Takes up to `want` blocks that were free before, as a list that ends in null; (null, 0) if there are none.
@@ -297,7 +307,9 @@ impl Page {
     pub(crate) unsafe fn carve(&mut self, want: u32) -> (*mut Block, u32) {
         /// New blocks take at most this much untouched memory at a step.
         const STEP_BYTES: u32 = 4096;
-        let count = want.min(self.reserved - self.carved).min((STEP_BYTES / self.block_bytes).max(1));
+        let is_untouched = self.flags & (FRESH | REST_PURGED) != 0;
+        let step = if is_untouched { (STEP_BYTES / self.block_bytes).max(1) } else { u32::MAX };
+        let count = want.min(self.reserved - self.carved).min(step);
         let bytes = self.block_bytes as usize;
         let first = self.start.wrapping_add(self.carved as usize * bytes);
         // SAFETY: P6: the blocks lie in the page and were never handed out. A block alone needs no link and is not touched: its

@@ -414,9 +414,7 @@ impl Thread {
         unsafe {
             if (*page).kind() == Kind::Starter {
                 if (*page).used == 0 {
-                    // Nothing of it is in use: it starts anew.
-                    (*page).free = null_mut();
-                    (*page).carved = 0;
+                    (*page).start_anew();
                 }
                 return;
             }
@@ -432,6 +430,8 @@ impl Thread {
                 // The only page of its class stays for the next request; the scavenger takes it if none comes.
                 if queue.first != page || queue.last != page {
                     self.release_empty(page);
+                } else if (*page).holes == [0; 2] {
+                    (*page).start_anew();
                 }
             }
         }
@@ -599,7 +599,7 @@ impl Thread {
         let mut bytes = 0;
         // SAFETY: the caller's duty.
         unsafe {
-            self.ring.flush();
+            self.ring.end();
             self.drain_inbox();
             self.drop_warm();
             for class in 1..CLASS_COUNT {

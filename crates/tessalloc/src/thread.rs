@@ -20,8 +20,10 @@ use crate::gate::Gate;
 use crate::inbox::Inbox;
 use crate::options::{self, Opt};
 use crate::os;
+use crate::page::PageLinks;
 use crate::page::{Kind, Page};
 use crate::region::{self, Region};
+use crate::remote::List;
 use crate::report::{self, check};
 use crate::ring::{Ring, send_home};
 use crate::size_class::{BLOCK_BYTES, CLASS_COUNT, ONE_SLICE_BYTES_MAX, SizeClass};
@@ -227,23 +229,34 @@ impl Thread {
         block.cast()
     }
 
-    /// Frees a block of a small page for which the stack has no room.
+    /// Frees a block of another thread's page into an open batch; false if there is none, or it goes out now.
     ///
     /// # Safety
     /// - This is the calling thread's record; `block` is a handed-out block of `page`, freed by the caller.
-    #[inline]
-    unsafe fn free_small(&mut self, page: *mut Page, block: *mut Block, block_bytes: u32) {
+    #[inline(always)]
+    unsafe fn free_into_batch(&mut self, page: *mut Page, block: *mut Block, block_bytes: u32) -> bool {
         self.count_slow();
+        self.gate.enter();
+        // SAFETY: inside the gate; the caller's duty.
+        let is_added = unsafe { self.ring.add(page, block, block_bytes) };
+        self.gate.leave();
+        is_added
+    }
+
+    /// Frees a block of a small page for which neither the stack nor a batch has room.
+    ///
+    /// # Safety
+    /// - As for [`Thread::free_into_batch`].
+    #[inline(never)]
+    unsafe fn free_home(&mut self, page: *mut Page, block: *mut Block, block_bytes: u32) {
         self.gate.enter();
         // SAFETY: inside the gate; the page stands while one of its blocks is out (P4).
         unsafe {
-            if !self.ring.add(page, block, block_bytes) {
-                // ORDER: Relaxed: if it is this thread's token, this thread wrote it; any other value means "not mine".
-                if (*page).owner.load(Ordering::Relaxed) == self.token() {
-                    self.put_home(page, block);
-                } else {
-                    self.ring.open(page, block, block_bytes);
-                }
+            // ORDER: Relaxed: if it is this thread's token, this thread wrote it; any other value means "not mine".
+            if !self.ring.has(page) && (*page).owner.load(Ordering::Relaxed) == self.token() {
+                self.put_home(page, block);
+            } else {
+                self.ring.add_and_send(page, block, block_bytes);
             }
         }
         self.gate.leave();
@@ -283,8 +296,8 @@ impl Thread {
                     // ORDER: Relaxed: as in `free_small`.
                     if (*page).owner.load(Ordering::Relaxed) == self.token() {
                         self.put_home(page, block);
-                    } else if !self.ring.add(page, block, (*page).block_bytes) {
-                        self.ring.open(page, block, (*page).block_bytes);
+                    } else {
+                        self.ring.add_and_send(page, block, (*page).block_bytes);
                     }
                     block = next;
                 }
@@ -319,6 +332,13 @@ pub(crate) fn all() -> impl Iterator<Item = *mut Thread> {
     })
 }
 
+/// The record that stacks belong to; `None` for those of a thread that has not begun or has ended.
+#[inline(always)]
+fn current_if_record(stacks: *mut Stacks) -> Option<*mut Thread> {
+    let is_none = stacks.cast_const() == &raw const EMPTY || stacks.cast_const() == &raw const ENDED;
+    if is_none { None } else { Some(stacks.cast()) }
+}
+
 /// This thread's record, started if need be; `None` for a thread that has ended, or when there is no memory for one.
 pub(crate) fn current(stacks: *mut Stacks) -> Option<*mut Thread> {
     if stacks.cast_const() == &raw const EMPTY {
@@ -332,12 +352,7 @@ pub(crate) fn current(stacks: *mut Stacks) -> Option<*mut Thread> {
 
 /// The calling thread's record if it has one.
 pub(crate) fn current_if_started() -> Option<*mut Thread> {
-    let stacks = tls::get();
-    if stacks.cast_const() == &raw const EMPTY || stacks.cast_const() == &raw const ENDED {
-        None
-    } else {
-        Some(stacks.cast())
-    }
+    current_if_record(tls::get())
 }
 
 /// Runs `act` on the record that threads without one share.
@@ -472,7 +487,7 @@ pub(crate) unsafe fn end(thread: *mut Thread) -> bool {
         let thread = &mut *thread;
         thread.gate.enter();
         thread.flush_stacks();
-        thread.ring.flush();
+        thread.ring.end();
         thread.drop_warm();
         thread.drain_inbox();
         thread.abandon_pages();
@@ -508,16 +523,36 @@ pub(crate) unsafe fn free_slow(stacks: *mut Stacks, address: *mut u8) {
         let page = region::first().page(slice);
         // The descriptor of a small page is not read: its owner may be writing it on another core.
         // ORDER: Relaxed: the caller holds a block of the slice (S4).
-        let is_special = region::first().kind_byte(slice).load(Ordering::Relaxed) == 0;
-        // SAFETY: a descriptor of the table. One that begins at the address and says so is a large block in use: other kinds of
-        // pages write their own, and runs that are given back say that they are free.
+        let class = usize::from(region::first().kind_byte(slice).load(Ordering::Relaxed));
+        // SAFETY: a descriptor of the table, of a page of one slice: of a block that the caller frees. One that begins at the
+        // address and says so is a large block in use: other kinds of pages write their own, and runs that are given back say
+        // that they are free.
         unsafe {
-            if is_special && (*page).kind() == Kind::Large && (*page).start == address {
+            if class != 0 {
+                let bytes = BLOCK_BYTES[class];
+                if bytes as usize <= ONE_SLICE_BYTES_MAX
+                    && let Some(thread) = current_if_record(stacks)
+                {
+                    if !(*thread).free_into_batch(page, address.cast(), bytes) {
+                        (*thread).free_home(page, address.cast(), bytes);
+                    }
+                    return;
+                }
+            } else if (*page).kind() == Kind::Large && (*page).start == address {
                 return crate::large::free(stacks, page);
             }
-            return free_in_region(stacks, region::first(), slice, address);
         }
     }
+    // SAFETY: the caller's duty.
+    unsafe { free_anything(stacks, address) }
+}
+
+/// Frees a block of any kind, in any region.
+///
+/// # Safety
+/// - As for [`free_slow`].
+#[inline(never)]
+unsafe fn free_anything(stacks: *mut Stacks, address: *mut u8) {
     if address.is_null() {
         return;
     }
@@ -565,11 +600,16 @@ unsafe fn free_in_page(stacks: *mut Stacks, page: *mut Page, block: *mut Block, 
     // SAFETY: the caller's duty: the block is a handed-out one of the page.
     unsafe {
         match current(stacks) {
-            Some(thread) => (*thread).free_small(page, block, block_bytes),
+            Some(thread) => {
+                if !(*thread).free_into_batch(page, block, block_bytes) {
+                    (*thread).free_home(page, block, block_bytes);
+                }
+            }
             // A thread without a record sends each block home by itself.
             None => {
                 Block::set_next(block, null_mut());
-                send_home(page, block, block, 1);
+                let at = PageLinks((*page).start).distance(block);
+                send_home(page, List { head: at, tail: at, count: 1 });
             }
         }
     }
