@@ -160,9 +160,9 @@ fn alloc_once(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *
 pub unsafe fn free(block: *mut u8) {
     let stacks = tls::get();
     let region = region::first();
-    if let Some(slice) = region.slice_of(block.addr()) {
+    if region.slice_of(block.addr()).is_some() {
         // ORDER: Relaxed: the caller holds a block of the slice (S4).
-        let class = region.kind_byte(slice).load(Ordering::Relaxed);
+        let class = region.kind_byte_of(block.addr()).load(Ordering::Relaxed);
         // SAFETY: the caller's duty.
         if unsafe { push(stacks, usize::from(class), block) } {
             return;
@@ -181,10 +181,10 @@ pub unsafe fn free_layout(block: *mut u8, size: usize, align: usize) {
     let stacks = tls::get();
     let region = region::first();
     if let Some(class) = SizeClass::of_layout(size, align)
-        && let Some(slice) = region.slice_of(block.addr())
+        && region.slice_of(block.addr()).is_some()
     {
         // ORDER: Relaxed: the caller holds a block of the slice (S4).
-        let is_plain = usize::from(region.kind_byte(slice).load(Ordering::Relaxed)) == class.index();
+        let is_plain = usize::from(region.kind_byte_of(block.addr()).load(Ordering::Relaxed)) == class.index();
         // SAFETY: the caller's duty.
         if is_plain && unsafe { push(stacks, class.index(), block) } {
             return;

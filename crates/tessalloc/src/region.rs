@@ -60,9 +60,13 @@ pub(crate) struct Chunk {
 /// One reservation with its tables.
 #[repr(C, align(64))]
 pub(crate) struct Region {
-    base: AtomicPtr<u8>,
+    /// Slices between address 0 and the base.
+    first_slice: AtomicUsize,
     reach: AtomicUsize,
+    base: AtomicPtr<u8>,
     kinds: AtomicPtr<AtomicU8>,
+    /// `kinds`, as if slices were counted from address 0.
+    kinds_from_zero: AtomicPtr<AtomicU8>,
     pages: AtomicPtr<Page>,
     chunks: AtomicPtr<Chunk>,
     summary: AtomicPtr<AtomicU64>,
@@ -273,9 +277,11 @@ fn is_reserving_dear() -> bool {
 impl Region {
     const fn new() -> Self {
         Self {
-            base: AtomicPtr::new(null_mut()),
+            first_slice: AtomicUsize::new(0),
             reach: AtomicUsize::new(0),
+            base: AtomicPtr::new(null_mut()),
             kinds: AtomicPtr::new(null_mut()),
+            kinds_from_zero: AtomicPtr::new(null_mut()),
             pages: AtomicPtr::new(null_mut()),
             chunks: AtomicPtr::new(null_mut()),
             summary: AtomicPtr::new(null_mut()),
@@ -334,9 +340,12 @@ impl Region {
         // ORDER: Relaxed: published by the last store.
         self.chunks.store(at(guard).cast(), Ordering::Relaxed);
         self.summary.store(summary_at.cast(), Ordering::Relaxed);
-        self.kinds.store(at(guard + chunk_words + summary).cast(), Ordering::Relaxed);
+        let kinds_at: *mut AtomicU8 = at(guard + chunk_words + summary).cast();
+        self.kinds.store(kinds_at, Ordering::Relaxed);
+        self.kinds_from_zero.store(kinds_at.wrapping_sub(base.addr() >> SLICE_SHIFT), Ordering::Relaxed);
         self.pages.store(at(guard + chunk_words + summary + kinds).cast(), Ordering::Relaxed);
         self.base.store(base, Ordering::Relaxed);
+        self.first_slice.store(base.addr() >> SLICE_SHIFT, Ordering::Relaxed);
         self.chunk_count.store(chunks as u32, Ordering::Relaxed);
         check!(self.index() == index, "a region knows its place");
         Ok(())
@@ -362,8 +371,9 @@ impl Region {
     /// The slice of an address; `None` outside the part of the region that was ever used.
     #[inline(always)]
     pub(crate) fn slice_of(&self, address: usize) -> Option<usize> {
-        let slice = address.wrapping_sub(self.base().addr()) >> SLICE_SHIFT;
-        // ORDER: Relaxed: 0 until the region is there. Who holds a block of it got it through an ordering of its own (S5).
+        // ORDER: Relaxed, here and below: `reach` is 0 until the region is there. Who holds a block of it got it through an
+        // ordering of its own (S5).
+        let slice = (address >> SLICE_SHIFT).wrapping_sub(self.first_slice.load(Ordering::Relaxed));
         if slice < self.reach.load(Ordering::Relaxed) { Some(slice) } else { None }
     }
 
@@ -373,6 +383,14 @@ impl Region {
         // SAFETY: S5: the table has a byte for each slice, and callers pass slices below `reach`, which are accessible (S3).
         // ORDER: Relaxed: set once.
         unsafe { &*self.kinds.load(Ordering::Relaxed).add(slice) }
+    }
+
+    /// The kind byte of an address for which [`Region::slice_of`] knows a slice, one step sooner than by that slice: frees wait
+    /// for it.
+    #[inline(always)]
+    pub(crate) fn kind_byte_of(&self, address: usize) -> &AtomicU8 {
+        // SAFETY: as in `kind_byte`: the same byte. ORDER: Relaxed: set once.
+        unsafe { &*self.kinds_from_zero.load(Ordering::Relaxed).wrapping_add(address >> SLICE_SHIFT) }
     }
 
     pub(crate) fn page(&self, slice: usize) -> *mut Page {
