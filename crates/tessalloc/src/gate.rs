@@ -40,13 +40,24 @@ impl Gate {
     /// The owner goes in. Sleeps while a claimer is inside, which is at most the time to purge one page.
     #[inline(always)]
     pub(crate) fn enter(&self) {
+        if !self.try_enter() {
+            self.enter_slow();
+        }
+    }
+
+    /// The owner goes in, unless a claimer is inside or about to go in: then it is out again.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn try_enter(&self) -> bool {
         // ORDER: Relaxed, made visible by `barrier_light`; pairs with `barrier_heavy` in `try_claim` (G3).
         self.inside.store(1, Ordering::Relaxed);
         barrier_light();
         // ORDER: Acquire pairs with the Release in `unclaim`: what the last claimer wrote is visible.
-        if self.claim.load(Ordering::Acquire) != FREE {
-            self.enter_slow();
+        if self.claim.load(Ordering::Acquire) == FREE {
+            return true;
         }
+        self.leave();
+        false
     }
 
     #[cold]
@@ -54,17 +65,12 @@ impl Gate {
     fn enter_slow(&self) {
         // Bound: each turn sleeps until a claimer leaves; claimers leave a wanted gate at once and don't come back for a tick.
         loop {
-            self.leave();
             // ORDER: Relaxed: only tells the claimer that somebody waits.
             let asked = self.claim.compare_exchange(CLAIMED, WANTED, Ordering::Relaxed, Ordering::Relaxed);
             if asked != Err(FREE) {
                 wait(&self.claim, WANTED, 0);
             }
-            // ORDER: as in `enter`.
-            self.inside.store(1, Ordering::Relaxed);
-            barrier_light();
-            // ORDER: Acquire as in `enter`.
-            if self.claim.load(Ordering::Acquire) == FREE {
+            if self.try_enter() {
                 return;
             }
         }

@@ -20,7 +20,7 @@ use crate::size_class::SizeClass;
 use crate::stats::{self, Counter};
 use crate::sync::Ordering;
 use crate::theap::Stacks;
-use crate::thread::{Thread, current};
+use crate::thread::{Thread, current, current_if_record, free_slow};
 
 /// Slices that a thread keeps warm, together.
 const WARM_SLICES_MAX: u32 = CHUNK_SLICES;
@@ -35,70 +35,113 @@ const MOVE_BYTES_MIN: usize = 8 << 20;
 const MOVED_MAX: u32 = 256;
 static MOVED_COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Freed runs that a thread keeps: the last one at hand, and behind it one for each slice count.
+/// Freed runs that a thread keeps: the last one at hand, and behind it one for each slice count. N2: the last one's slices (0: there
+/// is none) and start stand beside it, so that the next request for as many waits for no descriptor.
 pub(crate) struct Warm {
     last: *mut Page,
+    last_start: *mut u8,
+    last_slices: usize,
     runs: [*mut Page; CHUNK_SLICES as usize + 1],
     slices: u32,
 }
 
 impl Warm {
     pub(crate) const fn new() -> Self {
-        Self { last: null_mut(), runs: [null_mut(); CHUNK_SLICES as usize + 1], slices: 0 }
+        Self {
+            last: null_mut(),
+            last_start: null_mut(),
+            last_slices: 0,
+            runs: [null_mut(); CHUNK_SLICES as usize + 1],
+            slices: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn set_last(&mut self, page: *mut Page, start: *mut u8, slices: usize) {
+        // SAFETY: N1: freed by the record's thread just now.
+        unsafe {
+            (*page).wake = 0;
+            (*page).set_kind(Kind::Warm);
+        }
+        self.last = page;
+        self.last_start = start;
+        self.last_slices = slices;
     }
 }
 
 impl Thread {
-    /// A warm run of so many slices, or null.
+    /// The last warm run, in use from now, if it has so many slices (≥ 1); else null, as when another thread looks at the record.
     #[inline(always)]
-    fn take_warm(&mut self, slices: usize) -> *mut Page {
-        self.gate.enter();
-        let mut page = self.warm.last;
-        // SAFETY: a warm run is nobody's but the thread's.
-        if !page.is_null() && unsafe { (*page).reserved } as usize == slices {
-            self.warm.last = null_mut();
-        } else {
-            page = self.take_warm_by_count(slices);
+    fn take_last(&mut self, slices: usize) -> *mut u8 {
+        let mut start = null_mut();
+        if !self.gate.try_enter() {
+            return start;
+        }
+        if self.warm.last_slices == slices {
+            self.warm.last_slices = 0;
+            // SAFETY: N2: there is a last run, and it is nobody's but the thread's.
+            unsafe { (*self.warm.last).set_kind(Kind::Large) };
+            start = self.warm.last_start;
         }
         self.gate.leave();
-        page
+        start
     }
 
-    fn take_warm_by_count(&mut self, slices: usize) -> *mut Page {
+    /// A warm run of so many slices (1 to 64), in use from now; null if there is none.
+    fn take_warm(&mut self, slices: usize) -> *mut u8 {
+        let last = self.take_last(slices);
+        if !last.is_null() {
+            return last;
+        }
+        self.gate.enter();
         let page = core::mem::replace(&mut self.warm.runs[slices], null_mut());
         if !page.is_null() {
             self.warm.slices -= slices as u32;
         }
-        page
+        self.gate.leave();
+        if page.is_null() {
+            return null_mut();
+        }
+        // SAFETY: out of the record, the run is this thread's.
+        unsafe {
+            (*page).set_kind(Kind::Large);
+            (*page).start
+        }
+    }
+
+    /// Keeps a run as the last one; false if there is one, or another thread looks at the record.
+    #[inline(always)]
+    fn keep_last(&mut self, page: *mut Page, start: *mut u8, slices: usize) -> bool {
+        if !self.gate.try_enter() {
+            return false;
+        }
+        let is_free = self.warm.last_slices == 0;
+        if is_free {
+            self.warm.set_last(page, start, slices);
+        }
+        self.gate.leave();
+        is_free
     }
 
     /// Keeps a run; false if there is no place for it.
-    #[inline(always)]
-    fn keep_warm(&mut self, page: *mut Page, slices: usize) -> bool {
+    fn keep_warm(&mut self, page: *mut Page, start: *mut u8, slices: usize) -> bool {
         self.gate.enter();
-        let before = self.warm.last;
-        let mut kept = true;
-        if !before.is_null() {
-            kept = self.make_room_for_last(before, slices);
-        }
+        let kept = self.warm.last_slices == 0 || self.make_room_for_last(slices);
         if kept {
-            // SAFETY: N1: freed by this thread just now.
-            unsafe { (*page).set_kind(Kind::Warm) };
-            self.warm.last = page;
+            self.warm.set_last(page, start, slices);
         }
         self.gate.leave();
         kept
     }
 
     /// Puts the last run to those of its slice count; false if there is one, or the bound is reached.
-    fn make_room_for_last(&mut self, last: *mut Page, coming: usize) -> bool {
-        // SAFETY: a warm run is nobody's but the thread's.
-        let slices = unsafe { (*last).reserved };
-        let slot = &mut self.warm.runs[slices as usize];
-        let fits = slot.is_null() && self.warm.slices + slices + coming as u32 <= WARM_SLICES_MAX;
+    fn make_room_for_last(&mut self, coming: usize) -> bool {
+        let slices = self.warm.last_slices;
+        let slot = &mut self.warm.runs[slices];
+        let fits = slot.is_null() && self.warm.slices as usize + slices + coming <= WARM_SLICES_MAX as usize;
         if fits {
-            *slot = last;
-            self.warm.slices += slices;
+            *slot = self.warm.last;
+            self.warm.slices += slices as u32;
         }
         fits
     }
@@ -108,6 +151,10 @@ impl Thread {
     /// # Safety
     /// - The caller is inside this thread's gate.
     pub(crate) unsafe fn drop_warm(&mut self) {
+        if self.warm.last_slices == 0 {
+            self.warm.last = null_mut();
+        }
+        self.warm.last_slices = 0;
         for slot in core::iter::once(&mut self.warm.last).chain(&mut self.warm.runs) {
             let page = core::mem::replace(slot, null_mut());
             if !page.is_null() {
@@ -119,6 +166,13 @@ impl Thread {
     }
 }
 
+/// Whether a run may be kept warm.
+#[inline(always)]
+unsafe fn is_plain(page: *mut Page) -> bool {
+    // SAFETY: N1: the caller's run.
+    unsafe { (*page).carved == (*page).reserved && (*page).reserved <= CHUNK_SLICES && !(*page).has(MOVED) }
+}
+
 /// Usable bytes of a large block.
 ///
 /// # Safety
@@ -126,6 +180,17 @@ impl Thread {
 pub(crate) unsafe fn usable_bytes(page: *mut Page) -> usize {
     // SAFETY: the caller's duty.
     unsafe { (*page).carved as usize * SLICE_BYTES }
+}
+
+/// The last run that this thread freed, if it is what a request wants; else null.
+#[inline(always)]
+pub(crate) fn take_ready(stacks: *mut Stacks, bytes: usize, align: usize) -> *mut u8 {
+    let slices = bytes.div_ceil(SLICE_BYTES);
+    match current_if_record(stacks) {
+        // SAFETY: the calling thread's record.
+        Some(thread) if slices != 0 && align <= SLICE_BYTES => unsafe { (*thread).take_last(slices) },
+        _ => null_mut(),
+    }
 }
 
 /// A block of whole slices; null if memory is out.
@@ -138,17 +203,13 @@ pub(crate) fn alloc(stacks: *mut Stacks, bytes: usize, align: usize, zeroed: boo
         && align <= SLICE_BYTES
     {
         // SAFETY: the calling thread's record.
-        let page = unsafe { (*thread).take_warm(slices) };
-        if !page.is_null() {
-            // SAFETY: N1: the run is this thread's.
-            unsafe {
-                (*page).wake = 0;
-                (*page).set_kind(Kind::Large);
-                if zeroed {
-                    (*page).start.write_bytes(0, bytes);
-                }
-                return (*page).start;
+        let start = unsafe { (*thread).take_warm(slices) };
+        if !start.is_null() {
+            if zeroed {
+                // SAFETY: N1: the run is this thread's, and holds so much.
+                unsafe { start.write_bytes(0, bytes) };
             }
+            return start;
         }
     }
     alloc_cold(thread, bytes, align, zeroed)
@@ -197,6 +258,30 @@ fn count(thread: Option<*mut Thread>, bytes: i64) {
     }
 }
 
+/// Frees the large block at an address, as the caller's layout says it is one.
+///
+/// # Safety
+/// - As for `free`; what is no large block is left to [`free_slow`].
+#[inline(never)]
+pub(crate) unsafe fn free_at(stacks: *mut Stacks, address: *mut u8) {
+    if let Some(slice) = region::first().slice_of(address.addr()) {
+        let page = region::first().page(slice);
+        // SAFETY: as in `free_slow`.
+        unsafe {
+            if (*page).kind() == Kind::Large
+                && (*page).start == address
+                && is_plain(page)
+                && let Some(thread) = current_if_record(stacks)
+                && (*thread).keep_last(page, address, (*page).reserved as usize)
+            {
+                return;
+            }
+        }
+    }
+    // SAFETY: the caller's duty.
+    unsafe { free_slow(stacks, address) }
+}
+
 /// Frees a large block.
 ///
 /// # Safety
@@ -207,11 +292,9 @@ pub(crate) unsafe fn free(stacks: *mut Stacks, page: *mut Page) {
     unsafe {
         let slices = (*page).reserved as usize;
         let thread = current(stacks);
-        let is_plain = (*page).carved == (*page).reserved && !(*page).has(MOVED);
         if let Some(thread) = thread
-            && is_plain
-            && slices <= CHUNK_SLICES as usize
-            && (*thread).keep_warm(page, slices)
+            && is_plain(page)
+            && (*thread).keep_warm(page, (*page).start, slices)
         {
             return;
         }
@@ -299,18 +382,14 @@ pub(crate) unsafe fn move_to_larger(stacks: *mut Stacks, page: *mut Page, bytes:
         } else {
             None
         };
-        let new = if with_room.is_some() {
-            with_room
+        let warm = if with_room.is_none() { warm_for(stacks, slices, align) } else { null_mut() };
+        let (new, is_fresh) = if !warm.is_null() {
+            (warm, false)
         } else {
-            let warm = warm_for(stacks, slices, align);
-            if warm.is_some() { warm } else { begin(slices, slices, align) }
-        };
-        let Some((new, is_fresh)) = new else { return null_mut() };
-        let was_warm = (*new).kind() == Kind::Warm;
-        (*new).set_kind(Kind::Large);
-        if !was_warm {
+            let Some(new) = with_room.or_else(|| begin(slices, slices, align)) else { return null_mut() };
             count(current(stacks), (slices * SLICE_BYTES) as i64);
-        }
+            new
+        };
         (*new).wake = grown;
         let used_bytes = usable_bytes(page);
         if is_fresh && used_bytes >= MOVE_BYTES_MIN && try_move(page, new, used_bytes) {
@@ -324,13 +403,14 @@ pub(crate) unsafe fn move_to_larger(stacks: *mut Stacks, page: *mut Page, bytes:
     }
 }
 
-fn warm_for(stacks: *mut Stacks, slices: usize, align: usize) -> Option<(*mut Page, bool)> {
+/// The descriptor of a warm run, in use from now; null if there is none.
+fn warm_for(stacks: *mut Stacks, slices: usize, align: usize) -> *mut Page {
     if slices > CHUNK_SLICES as usize || align > 1 {
-        return None;
+        return null_mut();
     }
     // SAFETY: the calling thread's record.
-    let page = unsafe { (*current(stacks)?).take_warm(slices) };
-    if page.is_null() { None } else { Some((page, false)) }
+    let start = current(stacks).map_or(null_mut(), |thread| unsafe { (*thread).take_warm(slices) });
+    region::find(start.addr()).map_or(null_mut(), |(region, slice)| region.page(slice))
 }
 
 /// Moves the contents by the page table; false if they are still to be copied.

@@ -83,11 +83,22 @@ pub fn malloc_slow(size: usize) -> *mut u8 {
 #[inline(always)]
 pub fn aligned(size: usize, align: usize) -> *mut u8 {
     let stacks = tls::get();
-    if let Some(class) = SizeClass::of_layout(size, align) {
-        let block = pop(stacks, class);
-        if !block.is_null() {
-            return block;
-        }
+    let Some(class) = SizeClass::of_layout(size, align) else {
+        return aligned_large(stacks, size, align);
+    };
+    let block = pop(stacks, class);
+    if !block.is_null() {
+        return block;
+    }
+    alloc_slow(stacks, size, align, false)
+}
+
+/// As [`aligned`], for what has no class: a run that lies ready is had without more ado.
+#[inline(never)]
+fn aligned_large(stacks: *mut Stacks, size: usize, align: usize) -> *mut u8 {
+    let start = large::take_ready(stacks, size, align);
+    if !start.is_null() {
+        return start;
     }
     alloc_slow(stacks, size, align, false)
 }
@@ -180,9 +191,11 @@ pub unsafe fn free(block: *mut u8) {
 pub unsafe fn free_layout(block: *mut u8, size: usize, align: usize) {
     let stacks = tls::get();
     let region = region::first();
-    if let Some(class) = SizeClass::of_layout(size, align)
-        && region.slice_of(block.addr()).is_some()
-    {
+    let Some(class) = SizeClass::of_layout(size, align) else {
+        // SAFETY: the caller's duty.
+        return unsafe { large::free_at(stacks, block) };
+    };
+    if region.slice_of(block.addr()).is_some() {
         // ORDER: Relaxed: the caller holds a block of the slice (S4).
         let is_plain = usize::from(region.kind_byte_of(block.addr()).load(Ordering::Relaxed)) == class.index();
         // SAFETY: the caller's duty.

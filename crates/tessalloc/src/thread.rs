@@ -334,7 +334,7 @@ pub(crate) fn all() -> impl Iterator<Item = *mut Thread> {
 
 /// The record that stacks belong to; `None` for those of a thread that has not begun or has ended.
 #[inline(always)]
-fn current_if_record(stacks: *mut Stacks) -> Option<*mut Thread> {
+pub(crate) fn current_if_record(stacks: *mut Stacks) -> Option<*mut Thread> {
     let is_none = stacks.cast_const() == &raw const EMPTY || stacks.cast_const() == &raw const ENDED;
     if is_none { None } else { Some(stacks.cast()) }
 }
