@@ -345,6 +345,7 @@ impl Region {
         self.kinds_from_zero.store(kinds_at.wrapping_sub(base.addr() >> SLICE_SHIFT), Ordering::Relaxed);
         self.pages.store(at(guard + chunk_words + summary + kinds).cast(), Ordering::Relaxed);
         self.base.store(base, Ordering::Relaxed);
+        // ORDER: Relaxed: as above.
         self.first_slice.store(base.addr() >> SLICE_SHIFT, Ordering::Relaxed);
         self.chunk_count.store(chunks as u32, Ordering::Relaxed);
         check!(self.index() == index, "a region knows its place");
