@@ -1,0 +1,235 @@
+//! How regions come to be and grow: address space, tables, the accessible part.
+
+use super::{
+    CHUNK_BYTES, CHUNK_SLICES, COMMIT_CHUNKS_FIRST, COMMIT_CHUNKS_MAX, Chunk, GROW, REGION_BYTES_MAX, REGION_BYTES_MIN,
+    REGION_COUNT, REGION_COUNT_MAX, REGIONS, Region, SLICE_BYTES, SLICE_SHIFT, all,
+};
+use crate::options::Opt;
+use crate::os::{self, OsError};
+use crate::page::Page;
+use crate::report::{Line, check};
+use crate::stats::{self, Counter};
+use crate::sync::{AtomicBool, AtomicU8, Ordering};
+
+/// Whether address space is limited: then none is taken on suspicion.
+static TIGHT: AtomicBool = AtomicBool::new(false);
+
+/// Whether no region could hold a block like this, whatever is given back.
+pub(crate) fn is_beyond_all(bytes: usize, align: usize) -> bool {
+    bytes.saturating_add(align) > REGION_BYTES_MAX
+}
+
+/// Adds a region that can hold the run, unless another thread has added one meanwhile.
+#[cold]
+pub(super) fn grow(known: usize, count: usize, align: usize) -> bool {
+    let _guard = GROW.lock();
+    let index = all().len();
+    if index > known {
+        return true;
+    }
+    let Some(need) =
+        count.checked_add(align.max(CHUNK_SLICES as usize)).and_then(|slices| slices.checked_mul(SLICE_BYTES))
+    else {
+        return false;
+    };
+    if index == REGION_COUNT_MAX || need > REGION_BYTES_MAX {
+        return false;
+    }
+    let need = need.next_multiple_of(CHUNK_BYTES);
+    // What has room that was never used was refused the memory for it, and so would a further region be.
+    let has_room = |region: &Region| (region.chunk_count() - region.frontier()) as usize * CHUNK_BYTES >= need;
+    if all().iter().any(has_room) {
+        return false;
+    }
+    let mut bytes = plan_region_bytes(index).max(need);
+    // Bound: halves down to what is needed, at most 16 times.
+    loop {
+        if REGIONS[index].begin(index, bytes).is_ok() {
+            // ORDER: Release pairs with the Acquire in `all` (S5).
+            REGION_COUNT.store(index + 1, Ordering::Release);
+            if Opt::Verbose.is_on() {
+                Line::new().text("reserved ").number(bytes as u64 >> 20).text(" MiB of address space").write();
+            }
+            return true;
+        }
+        let half = (bytes / 2).next_multiple_of(CHUNK_BYTES);
+        let least = need.max(REGION_BYTES_MIN.min(bytes));
+        if half < least && bytes > least {
+            bytes = least;
+        } else if half >= least && half < bytes {
+            bytes = half;
+        } else if bytes > need {
+            bytes = need;
+        } else {
+            return false;
+        }
+    }
+}
+
+/// Whether address space is limited for this process.
+pub(crate) fn is_tight() -> bool {
+    // ORDER: Relaxed: a hint.
+    TIGHT.load(Ordering::Relaxed)
+}
+
+/// How much address space a region should take.
+fn plan_region_bytes(index: usize) -> usize {
+    let asked = Opt::ReserveBytes.value() as usize;
+    if asked > 0 {
+        return asked.clamp(CHUNK_BYTES, REGION_BYTES_MAX).next_multiple_of(CHUNK_BYTES);
+    }
+    if let Some(limit) = os::address_limit() {
+        // ORDER: Relaxed: a hint.
+        TIGHT.store(true, Ordering::Relaxed);
+        return ((limit / 16) as usize).clamp(REGION_BYTES_MIN, REGION_BYTES_MAX).next_multiple_of(CHUNK_BYTES);
+    }
+    if usize::BITS < 64 {
+        return 64 << 20;
+    }
+    if index == 0 && is_reserving_dear() {
+        return 1 << 30;
+    }
+    let wanted = (os::physical_bytes() as usize).saturating_mul(4).max(64 << 30);
+    wanted.checked_next_power_of_two().unwrap_or(REGION_BYTES_MAX).min(REGION_BYTES_MAX)
+}
+
+/// Whether reserving costs time by the byte, as under emulators: a probe of 256 MiB that takes over half a millisecond.
+fn is_reserving_dear() -> bool {
+    const PROBE_BYTES: usize = 256 << 20;
+    const DEAR_US: u64 = 500;
+    let before = os::now_us();
+    match os::reserve(PROBE_BYTES, os::page_bytes(), 0) {
+        Ok(probe) => {
+            let took = os::now_us() - before;
+            // SAFETY: the probe was reserved just now and nobody else knows it.
+            unsafe { os::release(probe, PROBE_BYTES) };
+            took > DEAR_US
+        }
+        Err(_) => false,
+    }
+}
+
+impl Region {
+    /// Reserves the region and its tables. The caller holds [`GROW`].
+    fn begin(&self, index: usize, bytes: usize) -> Result<(), OsError> {
+        let os_page = os::page_bytes();
+        let slices = bytes / SLICE_BYTES;
+        let chunks = slices / CHUNK_SLICES as usize;
+        let guard = os_page;
+        let chunk_words = (chunks * size_of::<Chunk>()).next_multiple_of(os_page);
+        let summary = chunks.div_ceil(64).next_multiple_of(os_page / 8) * 8;
+        let kinds = slices.next_multiple_of(os_page);
+        let pages = (slices * size_of::<Page>()).next_multiple_of(os_page);
+        let tables_bytes = guard + chunk_words + summary + kinds + pages + guard;
+
+        // 4 TiB aligned at random below 64 TiB: far from what the loader and the program's own mappings use.
+        let hint =
+            if usize::BITS == 64 { ((os::random() as usize & 0xfff_ffff) << 22) % (48 << 40) + (8 << 40) } else { 0 };
+        let base = os::reserve(bytes, CHUNK_BYTES, hint)?;
+        let tables = match os::reserve(tables_bytes, os_page, 0) {
+            Ok(tables) => tables,
+            Err(error) => {
+                // SAFETY: reserved just now, known to nobody.
+                unsafe { os::release(base, bytes) };
+                return Err(error);
+            }
+        };
+        // SAFETY: the offsets stay within `tables_bytes`, see above.
+        let at = |offset: usize| unsafe { tables.add(offset) };
+        let summary_at = at(guard + chunk_words);
+        // SAFETY: the range lies in the reservation, OS page aligned.
+        if let Err(error) = unsafe { os::commit(summary_at, summary) } {
+            // SAFETY: both were reserved just now and are known to nobody.
+            unsafe {
+                os::release(tables, tables_bytes);
+                os::release(base, bytes);
+            }
+            return Err(error);
+        }
+        // SAFETY: a mapping of ours.
+        unsafe {
+            os::advise_small_pages(base, bytes);
+            os::advise_small_pages(tables, tables_bytes);
+        }
+        os::name(base, bytes);
+        stats::add(Counter::ReservedBytes, bytes as u64);
+        stats::add(Counter::TableBytes, tables_bytes as u64);
+        // ORDER: Relaxed: published by the last store.
+        self.chunks.store(at(guard).cast(), Ordering::Relaxed);
+        self.summary.store(summary_at.cast(), Ordering::Relaxed);
+        let kinds_at: *mut AtomicU8 = at(guard + chunk_words + summary).cast();
+        self.kinds.store(kinds_at, Ordering::Relaxed);
+        self.kinds_from_zero.store(kinds_at.wrapping_sub(base.addr() >> SLICE_SHIFT), Ordering::Relaxed);
+        self.pages.store(at(guard + chunk_words + summary + kinds).cast(), Ordering::Relaxed);
+        self.base.store(base, Ordering::Relaxed);
+        // ORDER: Relaxed: as above.
+        self.first_slice.store(base.addr() >> SLICE_SHIFT, Ordering::Relaxed);
+        self.chunk_count.store(chunks as u32, Ordering::Relaxed);
+        check!(self.index() == index, "a region knows its place");
+        Ok(())
+    }
+
+    /// Makes the chunks below `end` usable. The caller holds the lock.
+    pub(super) fn open_until(&self, end: u32) -> bool {
+        // ORDER: Relaxed: written under the lock only.
+        let frontier = self.frontier.load(Ordering::Relaxed);
+        if end <= frontier {
+            return true;
+        }
+        if end > self.chunk_count() || !self.make_accessible(end) {
+            return false;
+        }
+        for chunk in frontier..end {
+            self.note_room(chunk);
+        }
+        // ORDER: Release pairs with the Acquire in `frontier` (S3).
+        self.frontier.store(end, Ordering::Release);
+        // ORDER: Release: who reads it with Relaxed holds a block beyond and got that later (S5).
+        self.reach.store(end as usize * CHUNK_SLICES as usize, Ordering::Release);
+        true
+    }
+
+    /// Makes a prefix accessible, in steps that double; a refused step is tried again at what is needed.
+    fn make_accessible(&self, end: u32) -> bool {
+        // ORDER: Relaxed: written under the lock only.
+        let have = self.accessible.load(Ordering::Relaxed);
+        if end <= have {
+            return true;
+        }
+        let step = if os::commit_is_dear() { 1 } else { have.clamp(COMMIT_CHUNKS_FIRST, COMMIT_CHUNKS_MAX) };
+        let wanted = end.max(have + step).min(self.chunk_count());
+        for to in [wanted, end] {
+            if self.commit_chunks(have, to).is_ok() {
+                // ORDER: Relaxed: written under the lock only.
+                self.accessible.store(to, Ordering::Relaxed);
+                return true;
+            }
+            // ORDER: Relaxed: a hint.
+            TIGHT.store(true, Ordering::Relaxed);
+        }
+        false
+    }
+
+    fn commit_chunks(&self, from: u32, to: u32) -> Result<(), OsError> {
+        let os_page = os::page_bytes();
+        let commit_table = |table: *mut u8, entry_bytes: usize| {
+            let start = from as usize * entry_bytes / os_page * os_page;
+            let end = (to as usize * entry_bytes).next_multiple_of(os_page);
+            // SAFETY: part of the table's reservation: tables are rounded up to OS pages.
+            unsafe { os::commit(table.wrapping_add(start), end - start) }
+        };
+        let slices = CHUNK_SLICES as usize;
+        // ORDER: Relaxed: set once (S5).
+        commit_table(self.chunks.load(Ordering::Relaxed).cast(), size_of::<Chunk>())?;
+        commit_table(self.kinds.load(Ordering::Relaxed).cast(), slices)?;
+        commit_table(self.pages.load(Ordering::Relaxed).cast(), slices * size_of::<Page>())?;
+        stats::add(Counter::OsCalls, 3);
+        if os::COMMITS_PREFIX {
+            stats::add(Counter::OsCalls, 1);
+            let start = self.base().wrapping_add(from as usize * CHUNK_BYTES);
+            // SAFETY: part of the region's reservation.
+            unsafe { os::commit(start, (to - from) as usize * CHUNK_BYTES)? };
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! Slices that one owner took together.
+
+use super::taking::{Part, parts};
+use super::{CHUNK_SLICES, NUMBER_SLICE_BITS, Region, SLICE_BYTES};
+use crate::bitmap::{Runs, mask};
+use crate::os;
+use crate::page::{Kind, Page};
+use crate::report::check;
+use crate::stats::{self, Counter};
+use crate::sync::Ordering;
+
+/// Slices that one owner took together.
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
+    pub(crate) region: &'static Region,
+    pub(crate) slice: usize,
+    pub(crate) count: usize,
+}
+
+impl Run {
+    /// The run's first byte.
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.region.slice_start(self.slice)
+    }
+
+    /// The run's descriptor: that of its first slice. Its number is filled in here, for good.
+    pub(crate) fn page(&self) -> *mut Page {
+        let page = self.region.page(self.slice);
+        // SAFETY: S1: the descriptor of a slice that this thread took; `number` never changes once set.
+        unsafe {
+            (*page).number = (self.region.index() as u32) << NUMBER_SLICE_BITS | self.slice as u32;
+        }
+        page
+    }
+
+    pub(super) fn mark_starts(&self) {
+        let head = self.region.page(self.slice);
+        for (i, part) in parts(self.slice, self.count).enumerate() {
+            // ORDER: Relaxed: S1; readers hold a block of the run.
+            self.region.chunk(part.chunk).starts.fetch_or(1 << part.at, Ordering::Relaxed);
+            if i > 0 {
+                let tail = self.region.page(part.chunk as usize * CHUNK_SLICES as usize);
+                // SAFETY: S1: the descriptor of a slice of this run.
+                unsafe {
+                    (*tail).next = head;
+                    (*tail).set_kind(Kind::Tail);
+                }
+            }
+        }
+    }
+
+    /// Makes the run's slices usable where commit goes by slice.
+    pub(super) fn commit(&self) -> bool {
+        parts(self.slice, self.count).all(|part| {
+            let chunk = self.region.chunk(part.chunk);
+            let bits = mask(part.at, part.count);
+            // ORDER: Relaxed: S1.
+            let missing = bits & !chunk.committed.load(Ordering::Relaxed);
+            Runs(missing).all(|(at, count)| {
+                let start = self.region.slice_start((part.chunk * CHUNK_SLICES + at) as usize);
+                // SAFETY: part of the region's reservation, ours by S1.
+                let done = unsafe { os::commit(start, count as usize * SLICE_BYTES) }.is_ok();
+                if done {
+                    // ORDER: Relaxed: S1.
+                    chunk.committed.fetch_or(mask(at, count), Ordering::Relaxed);
+                }
+                done
+            })
+        })
+    }
+
+    /// Says that slices `[from, from + count)` of the run may be written from now on. True if they all read zero.
+    pub(crate) fn touch(&self, from: usize, count: usize) -> bool {
+        let mut fresh = true;
+        for part in parts(self.slice + from, count) {
+            let chunk = self.region.chunk(part.chunk);
+            let bits = mask(part.at, part.count);
+            // ORDER: Relaxed: S1.
+            let before = chunk.dirty.fetch_or(bits, Ordering::Relaxed) & bits;
+            fresh &= before == 0;
+            let new = (bits & !before).count_ones();
+            if new > 0 {
+                stats::add_with_peak(u64::from(new));
+            }
+        }
+        fresh
+    }
+
+    /// Says that slices `[from, from + count)` of the run hold nothing any more and read zero.
+    pub(crate) fn forget(&self, from: usize, count: usize) {
+        for part in parts(self.slice + from, count) {
+            let bits = mask(part.at, part.count);
+            // ORDER: Relaxed: S1.
+            let before = self.region.chunk(part.chunk).dirty.fetch_and(!bits, Ordering::Relaxed) & bits;
+            stats::sub(Counter::DirtySlices, u64::from(before.count_ones()));
+        }
+    }
+
+    /// Gives the run back.
+    pub(crate) fn give(&self) {
+        for part in parts(self.slice, self.count) {
+            self.region.give_part(&part);
+        }
+    }
+
+    /// Lengthens the run in place to `count` slices, if those behind it are free.
+    pub(crate) fn extend(&self, count: usize) -> Option<Run> {
+        check!(count > self.count, "a run is extended to more slices");
+        let end = (self.slice + count).div_ceil(CHUNK_SLICES as usize);
+        if end > self.region.chunk_count() as usize {
+            return None;
+        }
+        let (end, frontier) = (end as u32, self.region.frontier());
+        // Nothing is made accessible for a run that stops at a neighbour anyway. ORDER: Relaxed: a hint.
+        let is_free =
+            |part: Part| self.region.chunk(part.chunk).taken.load(Ordering::Relaxed) & mask(part.at, part.count) == 0;
+        if !parts(self.slice + self.count, count - self.count).take_while(|part| part.chunk < frontier).all(is_free) {
+            return None;
+        }
+        if end > frontier {
+            let _guard = self.region.lock.lock();
+            if !self.region.open_until(end) {
+                return None;
+            }
+        }
+        self.region.take_parts(self.slice + self.count, count - self.count).ok()?;
+        let longer = Run { count, ..*self };
+        if !os::COMMITS_PREFIX && !longer.commit() {
+            longer.shrink(self.count);
+            return None;
+        }
+        let head = self.region.page(self.slice);
+        for part in parts(self.slice + self.count, count - self.count).filter(|part| part.at == 0) {
+            // ORDER: Relaxed: as in `mark_starts`.
+            self.region.chunk(part.chunk).starts.fetch_or(1, Ordering::Relaxed);
+            let tail = self.region.page(part.chunk as usize * CHUNK_SLICES as usize);
+            // SAFETY: S1: the descriptor of a slice taken just now.
+            unsafe {
+                (*tail).next = head;
+                (*tail).set_kind(Kind::Tail);
+            }
+        }
+        Some(longer)
+    }
+
+    /// Gives the slices from `count` on back.
+    pub(crate) fn shrink(&self, count: usize) {
+        for part in parts(self.slice + count, self.count - count) {
+            self.region.give_part(&part);
+        }
+    }
+}

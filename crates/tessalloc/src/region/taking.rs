@@ -1,0 +1,301 @@
+//! Taking and giving slices: the words of the chunks.
+
+use super::growth::grow;
+use super::{CANDIDATES_MAX, CHUNK_BYTES, CHUNK_SLICES, Chunk, Region, Run, SLICE_BYTES, TICK, all};
+use crate::bitmap::{Runs, find_run, mask};
+use crate::os;
+use crate::report::check;
+use crate::stats::{self, Counter};
+use crate::sync::Ordering;
+
+/// Part of a run that lies in one chunk.
+pub(super) struct Part {
+    pub(super) chunk: u32,
+    pub(super) at: u32,
+    pub(super) count: u32,
+}
+
+/// Cuts slices `[slice, slice + count)` at chunk borders.
+pub(super) fn parts(slice: usize, count: usize) -> impl Iterator<Item = Part> {
+    let end = slice + count;
+    let mut from = slice;
+    core::iter::from_fn(move || {
+        if from == end {
+            return None;
+        }
+        let at = (from % CHUNK_SLICES as usize) as u32;
+        let count = (end - from).min((CHUNK_SLICES - at) as usize) as u32;
+        let part = Part { chunk: (from / CHUNK_SLICES as usize) as u32, at, count };
+        from += count as usize;
+        Some(part)
+    })
+}
+
+/// Takes a run of slices, aligned to `align` slices; a new region is made when the others are used up.
+pub(crate) fn take(count: usize, align: usize) -> Option<Run> {
+    for region in all() {
+        if let Some(run) = region.take(count, align) {
+            return Some(run);
+        }
+    }
+    // Bound: each turn adds a region, or finds one that another thread added; 64 at most.
+    loop {
+        let known = all().len();
+        if !grow(known, count, align) {
+            return None;
+        }
+        for region in &all()[known..] {
+            if let Some(run) = region.take(count, align) {
+                return Some(run);
+            }
+        }
+    }
+}
+
+impl Region {
+    /// Takes a run; `None` if the region has none.
+    pub(super) fn take(&'static self, count: usize, align: usize) -> Option<Run> {
+        let slice = if count <= CHUNK_SLICES as usize && align <= CHUNK_SLICES as usize {
+            self.take_short(count as u32, align as u32)?
+        } else {
+            self.take_long(count, align)?
+        };
+        let run = Run { region: self, slice, count };
+        if !os::COMMITS_PREFIX && !run.commit() {
+            run.give();
+            return None;
+        }
+        run.mark_starts();
+        Some(run)
+    }
+
+    fn take_short(&self, count: u32, align: u32) -> Option<usize> {
+        let frontier = self.frontier();
+        let mut candidates = 0;
+        for word in 0..frontier.div_ceil(64) {
+            // ORDER: Relaxed: a hint; the exchange in `take_in` decides.
+            let mut free = self.summary(word * 64).load(Ordering::Relaxed);
+            while free != 0 {
+                let chunk = word * 64 + free.trailing_zeros();
+                free &= free - 1;
+                if chunk >= frontier {
+                    break;
+                }
+                if let Some(at) = self.take_in(chunk, count, align) {
+                    return Some((chunk * CHUNK_SLICES + at) as usize);
+                }
+                candidates += 1;
+                // Where the system refuses more memory, the further candidates are looked at after all.
+                if candidates == CANDIDATES_MAX
+                    && frontier < self.chunk_count()
+                    && let Some(slice) = self.take_fresh(count, align)
+                {
+                    return Some(slice);
+                }
+            }
+        }
+        self.take_fresh(count, align)
+    }
+
+    /// Takes a run in a chunk that was never used.
+    #[cold]
+    fn take_fresh(&self, count: u32, align: u32) -> Option<usize> {
+        let _guard = self.lock.lock();
+        // Bound: a chunk is opened at each turn; a further turn only when other threads took of it before this one could.
+        loop {
+            // ORDER: Relaxed: written under the lock only.
+            let frontier = self.frontier.load(Ordering::Relaxed);
+            // Another thread may have opened a chunk while this one waited.
+            if let Some(last) = frontier.checked_sub(1)
+                && let Some(at) = self.take_in(last, count, align)
+            {
+                return Some((last * CHUNK_SLICES + at) as usize);
+            }
+            if !self.open_until(frontier + 1) {
+                return None;
+            }
+        }
+    }
+
+    /// Takes a run inside one chunk.
+    fn take_in(&self, index: u32, count: u32, align: u32) -> Option<u32> {
+        let chunk = self.chunk(index);
+        // ORDER: Relaxed: the exchange decides.
+        let mut taken = chunk.taken.load(Ordering::Relaxed);
+        // Bound: repeated only when another thread took or gave slices of this chunk in between.
+        loop {
+            let at = find_run(!taken, count, align)?;
+            let bits = mask(at, count);
+            // ORDER: Acquire pairs with the Release in `give_part`: what the last holder wrote is visible (S1).
+            match chunk.taken.compare_exchange_weak(taken, taken | bits, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => {
+                    if taken | bits == u64::MAX {
+                        self.note_used_up(index);
+                    }
+                    self.count_taken(chunk, bits);
+                    return Some(at);
+                }
+                Err(now) => taken = now,
+            }
+        }
+    }
+
+    /// Takes exactly these slices of a chunk, if they are free.
+    pub(super) fn take_exactly(&self, part: &Part) -> bool {
+        let chunk = self.chunk(part.chunk);
+        let bits = mask(part.at, part.count);
+        // ORDER: Acquire as in `take_in`.
+        let before = chunk.taken.fetch_or(bits, Ordering::Acquire);
+        if before & bits != 0 {
+            // Only bits that this thread set, and under which it wrote nothing. ORDER: SeqCst with `note_used_up`, as in `give_part`.
+            chunk.taken.fetch_and(!(bits & !before), Ordering::SeqCst);
+            self.note_room(part.chunk);
+            return false;
+        }
+        if before | bits == u64::MAX {
+            self.note_used_up(part.chunk);
+        }
+        self.count_taken(chunk, bits);
+        true
+    }
+
+    pub(super) fn count_taken(&self, chunk: &Chunk, bits: u64) {
+        // ORDER: Relaxed: the bits are this thread's (S1).
+        let dirty = (chunk.dirty.load(Ordering::Relaxed) & bits).count_ones();
+        if dirty > 0 {
+            stats::sub(Counter::DirtyFreeSlices, u64::from(dirty));
+        }
+    }
+
+    pub(super) fn note_used_up(&self, chunk: u32) {
+        // ORDER: SeqCst, with the load below and its partner in `give_part`: either this thread sees the slices given since, or
+        // the giver's own bit comes after this one is cleared.
+        self.summary(chunk).fetch_and(!(1 << (chunk % 64)), Ordering::SeqCst);
+        if self.chunk(chunk).taken.load(Ordering::SeqCst) != u64::MAX {
+            self.note_room(chunk);
+        }
+    }
+
+    pub(super) fn note_room(&self, chunk: u32) {
+        let bit = 1 << (chunk % 64);
+        // ORDER: SeqCst: see `note_used_up`.
+        if self.summary(chunk).load(Ordering::SeqCst) & bit == 0 {
+            self.summary(chunk).fetch_or(bit, Ordering::SeqCst);
+        }
+    }
+
+    /// Takes a run of over 64 slices, or with an alignment of over a chunk: whole chunks, the last perhaps in part.
+    #[cold]
+    fn take_long(&self, count: usize, align: usize) -> Option<usize> {
+        let chunks = count.div_ceil(CHUNK_SLICES as usize);
+        let align_bytes = align.checked_mul(SLICE_BYTES)?;
+        let _guard = self.lock.lock();
+        let total = self.chunk_count() as usize;
+        // ORDER: Relaxed: written under the lock, or lowered by a give: a hint.
+        let mut from = self.empty_from.load(Ordering::Relaxed) as usize;
+        // Bound: `from` rises at each turn, to `total` at most.
+        'next: while from + chunks <= total {
+            if !self.base().addr().wrapping_add(from * CHUNK_BYTES).is_multiple_of(align_bytes) {
+                from += 1;
+                continue;
+            }
+            // ORDER: Relaxed: written under the lock only.
+            let frontier = self.frontier.load(Ordering::Relaxed) as usize;
+            for chunk in (from..(from + chunks).min(frontier)).rev() {
+                // ORDER: Relaxed: a hint; `take_exactly` decides.
+                if self.chunk(chunk as u32).taken.load(Ordering::Relaxed) != 0 {
+                    from = chunk + 1;
+                    continue 'next;
+                }
+            }
+            if !self.open_until((from + chunks) as u32) {
+                return None;
+            }
+            let slice = from * CHUNK_SLICES as usize;
+            match self.take_parts(slice, count) {
+                Ok(()) => return Some(slice),
+                Err(conflict) => from = conflict as usize + 1,
+            }
+        }
+        None
+    }
+
+    /// Takes exactly these slices, ascending, or none of them; the error names the chunk where one was taken.
+    pub(super) fn take_parts(&self, slice: usize, count: usize) -> Result<(), u32> {
+        for part in parts(slice, count) {
+            if !self.take_exactly(&part) {
+                let got = part.chunk as usize * CHUNK_SLICES as usize + part.at as usize - slice;
+                for back in parts(slice, got) {
+                    self.give_part(&back);
+                }
+                return Err(part.chunk);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives slices of one chunk back. The caller holds them (S1).
+    pub(super) fn give_part(&self, part: &Part) {
+        let chunk = self.chunk(part.chunk);
+        let bits = mask(part.at, part.count);
+        // ORDER: Relaxed: the bits are this thread's (S1); published by the Release below.
+        let dirty = (chunk.dirty.load(Ordering::Relaxed) & bits).count_ones();
+        chunk.starts.fetch_and(!bits, Ordering::Relaxed);
+        chunk.given_at.store(TICK.load(Ordering::Relaxed), Ordering::Relaxed);
+        if dirty > 0 {
+            stats::add(Counter::DirtyFreeSlices, u64::from(dirty));
+        }
+        // ORDER: Release hands what this thread wrote to the Acquire in `take_in`; SeqCst with `note_used_up`.
+        let before = chunk.taken.fetch_and(!bits, Ordering::SeqCst);
+        check!(before & bits == bits, "slices were given back that were free");
+        self.note_room(part.chunk);
+        if before == bits {
+            // ORDER: Relaxed: a hint.
+            self.empty_from.fetch_min(part.chunk, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives back dirty free memory of one chunk, up to `most` slices; returns how many.
+    pub(crate) fn purge_chunk(&self, index: u32, most: u64) -> u64 {
+        let chunk = self.chunk(index);
+        // ORDER: Relaxed: hints; the exchange below takes the slices.
+        let candidates = chunk.dirty.load(Ordering::Relaxed) & !chunk.taken.load(Ordering::Relaxed);
+        let mut purged = 0;
+        for (at, count) in Runs(candidates) {
+            if purged >= most {
+                break;
+            }
+            let part = Part { chunk: index, at, count };
+            if !self.take_exactly(&part) {
+                continue;
+            }
+            let bits = mask(at, count);
+            let start = self.slice_start((index * CHUNK_SLICES + at) as usize);
+            // SAFETY: S1: the slices are ours; they are accessible (S3).
+            let done = unsafe { os::purge(start, count as usize * SLICE_BYTES) }.is_ok();
+            stats::add(Counter::PurgeCalls, 1);
+            stats::add(Counter::OsCalls, 1);
+            if done {
+                // ORDER: Relaxed: the bits are ours (S1).
+                let was = (chunk.dirty.fetch_and(!bits, Ordering::Relaxed) & bits).count_ones();
+                stats::sub(Counter::DirtySlices, u64::from(was));
+                stats::add(Counter::PurgedBytes, u64::from(was) * SLICE_BYTES as u64);
+                purged += u64::from(was);
+            }
+            let given_at = chunk.given_at.load(Ordering::Relaxed);
+            self.give_part(&part);
+            // A purge is no use: the clock of the last give stays. ORDER: Relaxed: a hint.
+            chunk.given_at.store(given_at, Ordering::Relaxed);
+            if !done {
+                break;
+            }
+        }
+        purged
+    }
+
+    /// Ticks since slices of this chunk were last given back.
+    pub(crate) fn rest_ticks(&self, index: u32) -> u32 {
+        // ORDER: Relaxed: a hint.
+        TICK.load(Ordering::Relaxed).wrapping_sub(self.chunk(index).given_at.load(Ordering::Relaxed))
+    }
+}
