@@ -1,6 +1,6 @@
 //! Fork: locks are held across it in one order, threads that the child will not have are parked, and the child takes over.
 //!
-//! Order: `PASS` (scavenger), shared record, records, regions' table, each region.
+//! Order: `PASS` (scavenger), shared record, records, blocks at offsets, regions' table, each region.
 //!
 //! F1 In the child a record that was parked at the fork is whole, and is ended there; one that was inside its gate is left alone
 //!    for good: what it holds leaks in the child.
@@ -48,6 +48,7 @@ pub(crate) fn start() {
 fn locks() -> impl Iterator<Item = &'static Lock> {
     core::iter::once(scavenger::lock())
         .chain(thread::locks())
+        .chain(core::iter::once(crate::offset::lock()))
         .chain(core::iter::once(region::grow_lock()))
         .chain(region::all().iter().map(region::Region::lock))
 }

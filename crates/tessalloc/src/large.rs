@@ -244,7 +244,7 @@ fn begin(used: usize, reserved: usize, align: usize) -> Option<(*mut Page, bool)
     Some((page, is_fresh))
 }
 
-fn count(thread: Option<*mut Thread>, bytes: i64) {
+pub(crate) fn count(thread: Option<*mut Thread>, bytes: i64) {
     match thread {
         // SAFETY: the calling thread's record.
         Some(thread) => unsafe {

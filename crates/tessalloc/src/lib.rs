@@ -20,7 +20,7 @@
 //! | `region` | the address space: slices, chunks and their words |
 //! | `block`, `page`, `remote`, `holes` | pages of equal blocks, and who may touch them |
 //! | `gate`, `inbox`, `waiting`, `exchange`, `ring` | the protocols between threads |
-//! | `theap`, `heap`, `large`, `thread` | per-thread stacks and queues, large runs, records |
+//! | `theap`, `heap`, `large`, `offset`, `thread` | per-thread stacks and queues, large runs, records |
 //! | `scavenger`, `fork` | giving memory back; processes that split |
 //! | `raw`, [`Tessalloc`] | what programs call |
 #![no_std]
@@ -52,6 +52,8 @@ mod heap;
 mod holes;
 #[cfg(not(loom))]
 mod large;
+#[cfg(not(loom))]
+mod offset;
 #[cfg(not(loom))]
 pub mod options;
 #[cfg(all(not(loom), tessalloc_sim))]

@@ -56,6 +56,8 @@ pub(crate) enum Kind {
     Tail = 4,
     /// A large run kept by a thread for its next request.
     Warm = 5,
+    /// Blocks that start inside their places, or one in a run: see [`crate::offset`].
+    Offset = 6,
 }
 
 /// The page is in its theap's queue.
@@ -205,6 +207,7 @@ impl Page {
             3 => Kind::Large,
             4 => Kind::Tail,
             5 => Kind::Warm,
+            6 => Kind::Offset,
             _ => Kind::Free,
         }
     }

@@ -14,6 +14,9 @@ use crate::sync::{Ordering, tls};
 use crate::theap::Stacks;
 use crate::thread;
 
+mod extra;
+pub use extra::*;
+
 /// The largest size that is served; beyond it, null.
 pub const BYTES_MAX: usize = isize::MAX as usize;
 /// What C expects of every block.

@@ -591,6 +591,7 @@ unsafe fn free_in_region(stacks: *mut Stacks, region: &'static Region, slice: us
         match (*page).kind() {
             Kind::Starter => free_in_page(stacks, page, address.cast(), 16),
             Kind::Large if (*page).start == address => crate::large::free(stacks, page),
+            Kind::Offset => crate::offset::free(stacks, page, address),
             _ => report::foreign_pointer("free", address.addr()),
         }
     }
@@ -640,6 +641,7 @@ pub(crate) unsafe fn usable_bytes(address: *const u8, action: &str) -> usize {
                 BLOCK_BYTES[usize::from(*table.add(at / 16)) % CLASS_COUNT] as usize
             }
             Kind::Large if (*page).start.cast_const() == address => crate::large::usable_bytes(page),
+            Kind::Offset => crate::offset::usable_bytes(page, address),
             _ => report::foreign_pointer(action, address.addr()),
         }
     }
