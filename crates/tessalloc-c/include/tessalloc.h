@@ -69,6 +69,69 @@ void *tessalloc_aligned_alloc(size_t align, size_t size);    /* align: a power o
 void tessalloc_free(void *block);                            /* null is fine; keeps errno */
 size_t tessalloc_usable_size(const void *block);             /* 0 for null */
 
+/* --- Allocation beyond the malloc family ---
+ *
+ * Every block of these functions is freed by tessalloc_free, or by free where that is tessalloc's. They return null and set
+ * errno to ENOMEM when memory is out or `count * size` overflows, to EINVAL when `align` is no power of two. Unlike
+ * tessalloc_realloc none of them frees at size 0: that gives a block of its own. When a realloc form fails, the old block stays.
+ */
+void *tessalloc_mallocn(size_t count, size_t size);               /* count * size bytes */
+void *tessalloc_reallocn(void *block, size_t count, size_t size); /* to count * size bytes */
+void *tessalloc_reallocf(void *block, size_t size);               /* frees the block if it fails */
+/* *(void **)place becomes the new block. Returns 0, EOVERFLOW or ENOMEM, and keeps errno. Size 0 frees and sets null. */
+int tessalloc_reallocarr(void *place, size_t count, size_t size);
+/* The block itself if it holds `size` bytes where it lies, or can be made to (large blocks); else null. Never shrinks. */
+void *tessalloc_expand(void *block, size_t size);
+
+/* Zeroing. All usable bytes of the block read zero, those beyond the request too (calloc clears only what was asked for). */
+void *tessalloc_zalloc(size_t size);
+void *tessalloc_zallocn(size_t count, size_t size);
+/* The grown part reads zero: all from the old *usable* size on. What lies between the old request and the old usable size is
+ * as it was: zero if the block came from the zeroing functions of this section and nothing was written there. */
+void *tessalloc_rezalloc(void *block, size_t size);
+void *tessalloc_recalloc(void *block, size_t count, size_t size);
+
+/* Alignment to any power of two. The realloc forms keep it, or give it to a block that did not have it. */
+void *tessalloc_malloc_aligned(size_t size, size_t align);
+void *tessalloc_zalloc_aligned(size_t size, size_t align);
+void *tessalloc_calloc_aligned(size_t count, size_t size, size_t align);  /* clears as zalloc */
+void *tessalloc_realloc_aligned(void *block, size_t size, size_t align);
+void *tessalloc_rezalloc_aligned(void *block, size_t size, size_t align);
+void *tessalloc_recalloc_aligned(void *block, size_t count, size_t size, size_t align);
+
+/* Alignment at an offset: `block + offset` is a multiple of `align`. Above 4 MiB `offset` has to be a multiple of `align`,
+ * else EINVAL. Where it is no multiple of it, the block costs a lock and up to `align` bytes. */
+void *tessalloc_malloc_aligned_at(size_t size, size_t align, size_t offset);
+void *tessalloc_zalloc_aligned_at(size_t size, size_t align, size_t offset);
+void *tessalloc_calloc_aligned_at(size_t count, size_t size, size_t align, size_t offset);
+void *tessalloc_realloc_aligned_at(void *block, size_t size, size_t align, size_t offset);
+void *tessalloc_rezalloc_aligned_at(void *block, size_t size, size_t align, size_t offset);
+void *tessalloc_recalloc_aligned_at(void *block, size_t count, size_t size, size_t align, size_t offset);
+
+/* With the block comes its usable size; the pointers may be null. 0 when there is no block. */
+void *tessalloc_malloc_sized(size_t size, size_t *usable_bytes);
+void *tessalloc_zalloc_sized(size_t size, size_t *usable_bytes);
+void *tessalloc_malloc_aligned_sized(size_t size, size_t align, size_t *usable_bytes);
+void *tessalloc_zalloc_aligned_sized(size_t size, size_t align, size_t *usable_bytes);
+void *tessalloc_realloc_sized(void *block, size_t size, size_t *usable_bytes_before, size_t *usable_bytes);
+
+/* free for a caller who knows what was asked for, which saves a look-up. Wrong numbers do no harm. */
+void tessalloc_free_size(void *block, size_t size);
+void tessalloc_free_aligned(void *block, size_t align);
+void tessalloc_free_size_aligned(void *block, size_t size, size_t align);
+/* free if the address lies in tessalloc's memory: 1. Else nothing happens: 0. */
+int tessalloc_cfree(void *block);
+
+/* Fills `blocks` with `count` blocks of `size` bytes and returns how many there are: fewer only if memory is out. Those that lie
+ * ready are taken together. Each may be freed by itself; null in tessalloc_free_batch is nothing. */
+size_t tessalloc_malloc_batch(size_t size, void **blocks, size_t count);
+void tessalloc_free_batch(void *const *blocks, size_t count);
+
+/* As strdup, strndup and realpath, in blocks of tessalloc whatever malloc the program has. Null gives null. */
+char *tessalloc_strdup(const char *text);
+char *tessalloc_strndup(const char *text, size_t bytes_max);
+char *tessalloc_realpath(const char *path, char *resolved);
+
 /* What another copy of tessalloc in the process (a Node add-on, a plug-in) needs to speak to this one. It is found by
  *   dlsym(RTLD_DEFAULT, "tessalloc_table_v1")
  * Later versions only append fields: check `bytes` before using one that is not here. */
