@@ -23,6 +23,7 @@
 //! | `theap`, `heap`, `large`, `offset`, `thread` | per-thread stacks and queues, large runs, records |
 //! | `scavenger`, `fork` | giving memory back; processes that split |
 //! | `raw`, [`Tessalloc`] | what programs call |
+//! | [`Buffer`] | an allocator apart from all that, in one given buffer |
 #![no_std]
 
 #[cfg(any(feature = "std", test, loom))]
@@ -42,6 +43,8 @@ mod models;
 mod bitmap;
 #[cfg(not(loom))]
 mod block;
+#[cfg(not(loom))]
+mod buffer;
 #[cfg(not(loom))]
 mod fork;
 #[cfg(not(loom))]
@@ -81,6 +84,8 @@ mod theap;
 #[cfg(not(loom))]
 mod thread;
 
+#[cfg(not(loom))]
+pub use buffer::{Buffer, BufferStats};
 #[cfg(not(loom))]
 pub use global::{Tessalloc, VERSION, print_stats, purge, stats};
 #[cfg(not(loom))]
