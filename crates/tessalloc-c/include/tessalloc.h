@@ -132,6 +132,43 @@ char *tessalloc_strdup(const char *text);
 char *tessalloc_strndup(const char *text, size_t bytes_max);
 char *tessalloc_realpath(const char *path, char *resolved);
 
+/* --- An allocator in one given buffer ---
+ *
+ * Apart from everything else here: it hands out blocks of the memory it is given and makes no system call (threads that meet in
+ * one buffer wait in the kernel). docs/buffer.md says what fits. All functions may be called from any thread; blocks are aligned
+ * to 16. To end it, stop using the memory. A free of what is no block in use is reported and ends the process.
+ *
+ *   static char memory[1 << 20];
+ *   tessalloc_buffer_t *buffer = tessalloc_buffer_over(memory, sizeof memory);
+ *   char *text = tessalloc_buffer_malloc(buffer, 100);
+ *   tessalloc_buffer_free(buffer, text);
+ */
+typedef struct tessalloc_buffer_s tessalloc_buffer_t;
+
+typedef struct tessalloc_buffer_stats_s {
+  uint32_t version;              /* written: 1 */
+  uint32_t struct_bytes;         /* set it to sizeof(tessalloc_buffer_stats_t) before the call; written: the bytes filled */
+  uint64_t capacity_bytes;       /* what blocks can be made of: the buffer without its tables, in whole units of 512 */
+  uint64_t allocated_bytes;      /* usable bytes of the blocks in use */
+  uint64_t allocated_peak_bytes; /* the most that allocated_bytes has been */
+  uint64_t free_bytes;           /* in units that are wholly free */
+  uint64_t largest_free_bytes;   /* the longest run of them: the largest block that can be had */
+  uint64_t blocks;               /* in use */
+} tessalloc_buffer_stats_t;
+
+/* The first bytes of the memory, up to 1.5 KiB and 1.8 % of it, hold the allocator itself. Null and EINVAL if no block fits
+ * beside that; from 3 KiB on one does. Any alignment will do. */
+tessalloc_buffer_t *tessalloc_buffer_over(void *start, size_t bytes);
+
+/* As the malloc family's: null and ENOMEM if no place fits. */
+void *tessalloc_buffer_malloc(tessalloc_buffer_t *buffer, size_t size);
+void *tessalloc_buffer_calloc(tessalloc_buffer_t *buffer, size_t count, size_t size);
+void *tessalloc_buffer_aligned_alloc(tessalloc_buffer_t *buffer, size_t align, size_t size); /* align: a power of two, else EINVAL */
+void *tessalloc_buffer_realloc(tessalloc_buffer_t *buffer, void *block, size_t size);        /* (block, 0) frees and returns null */
+void tessalloc_buffer_free(tessalloc_buffer_t *buffer, void *block);                         /* null is fine */
+size_t tessalloc_buffer_usable_size(tessalloc_buffer_t *buffer, const void *block);          /* 0 for what is no block in use */
+void tessalloc_buffer_stats(tessalloc_buffer_t *buffer, tessalloc_buffer_stats_t *out);
+
 /* What another copy of tessalloc in the process (a Node add-on, a plug-in) needs to speak to this one. It is found by
  *   dlsym(RTLD_DEFAULT, "tessalloc_table_v1")
  * Later versions only append fields: check `bytes` before using one that is not here. */

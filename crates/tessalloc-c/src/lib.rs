@@ -10,6 +10,7 @@
 //! | `info`   | mallinfo, `malloc_info`, `malloc_stats`, `malloc_trim`, mallopt        | as glibc documents                     |
 //! | `cxx`    | operators new and delete in all forms                                  | new-handler, then `std::bad_alloc`     |
 //! | `alloc`  | `tessalloc_*` of `include/tessalloc.h`: allocation beyond the family   | null and `errno`                       |
+//! | `buffer` | `tessalloc_buffer_*` of `include/tessalloc.h`                          | null and `errno`                       |
 //! | `own`    | `tessalloc_*` of `include/tessalloc.h`                                 | null, and `errno` as the malloc family |
 //!
 //! The library is compiled with panic = "abort" and without `std`. A profile that unwinds needs `std`'s panic machinery; for
@@ -21,6 +22,8 @@
 
 #[cfg(panic = "abort")]
 mod alloc;
+#[cfg(panic = "abort")]
+mod buffer;
 #[cfg(all(panic = "abort", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod cxx;
 #[cfg(panic = "abort")]

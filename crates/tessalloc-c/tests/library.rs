@@ -88,6 +88,15 @@ const EXPORTS: &[&str] = &[
     "tessalloc_strdup",
     "tessalloc_strndup",
     "tessalloc_realpath",
+    // buffer.rs
+    "tessalloc_buffer_over",
+    "tessalloc_buffer_malloc",
+    "tessalloc_buffer_calloc",
+    "tessalloc_buffer_aligned_alloc",
+    "tessalloc_buffer_realloc",
+    "tessalloc_buffer_free",
+    "tessalloc_buffer_usable_size",
+    "tessalloc_buffer_stats",
     // cxx.rs: new
     "_Znwm",
     "_Znam",

@@ -55,7 +55,7 @@ fn child() {
     }
     words.retain(|_, numbers| numbers.len() % 3 == 0);
     let mut grown = Vec::new();
-    while grown.try_reserve(grown.len() + 1000).is_ok() {
+    while grown.len() < 1 << 20 && grown.try_reserve(grown.len() + 1000).is_ok() {
         grown.resize(grown.capacity(), 1_u8);
     }
     let (count, bytes) = (words.len(), grown.len());
