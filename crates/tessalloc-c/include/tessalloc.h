@@ -169,6 +169,84 @@ void tessalloc_buffer_free(tessalloc_buffer_t *buffer, void *block);            
 size_t tessalloc_buffer_usable_size(tessalloc_buffer_t *buffer, const void *block);          /* 0 for what is no block in use */
 void tessalloc_buffer_stats(tessalloc_buffer_t *buffer, tessalloc_buffer_stats_t *out);
 
+/* --- Options ---
+ *
+ * Who gives an option its value, the stronger below:
+ *   the default        the library's own, or what it was compiled with (TESSALLOC_DEFAULT_PURGE_DELAY=0 cargo build …)
+ *   the program        what a Rust program's allocator is made with
+ *   the environment    TESSALLOC_PURGE_DELAY=2s; read at the first allocation
+ *   tessalloc_option_set
+ * A value counts from the next time that the option is looked at. What each one does, its unit and its range: docs/options.md,
+ * tessalloc_option_info, or `tessalloc env --list`. Numbers of options stay as they are; later versions append.
+ */
+enum {
+  TESSALLOC_OPTION_RESERVE = 0,       /* bytes */
+  TESSALLOC_OPTION_PURGE_DELAY = 1,   /* milliseconds */
+  TESSALLOC_OPTION_SCAVENGER = 2,     /* switch */
+  TESSALLOC_OPTION_MOVE_LARGE = 3,    /* switch */
+  TESSALLOC_OPTION_STATS = 4,         /* switch */
+  TESSALLOC_OPTION_VERBOSE = 5,       /* switch */
+  TESSALLOC_OPTION_IDLE_DELAY = 6,    /* milliseconds */
+  TESSALLOC_OPTION_KEEP = 7,          /* bytes */
+  TESSALLOC_OPTION_PURGE_HOLES = 8,   /* switch */
+  TESSALLOC_OPTION_THREAD_CACHE = 9,  /* bytes */
+  TESSALLOC_OPTION_MAX_WARNINGS = 10  /* count */
+};
+
+/* What a value counts. As text a switch is on or off, a time 250ms, 2s, 1m or 1h, a size 64K, 64M, 2GiB or 1T. */
+enum {
+  TESSALLOC_UNIT_SWITCH = 0, /* 0 or 1 */
+  TESSALLOC_UNIT_MILLISECONDS = 1,
+  TESSALLOC_UNIT_BYTES = 2,
+  TESSALLOC_UNIT_COUNT = 3
+};
+
+/* Who gave the value in force. */
+enum {
+  TESSALLOC_SOURCE_DEFAULT = 0,
+  TESSALLOC_SOURCE_PROGRAM = 1,
+  TESSALLOC_SOURCE_ENVIRONMENT = 2,
+  TESSALLOC_SOURCE_SET = 3
+};
+
+typedef struct tessalloc_option_info_s {
+  uint32_t struct_bytes;  /* set it to sizeof(tessalloc_option_info_t) before the call; written: the bytes filled */
+  uint32_t unit;          /* TESSALLOC_UNIT_… */
+  uint32_t source;        /* TESSALLOC_SOURCE_… */
+  uint32_t padding;       /* 0 */
+  uint64_t value;         /* in force now */
+  uint64_t default_value; /* where nobody gave another one */
+  uint64_t least;         /* the ends of its range, both taken */
+  uint64_t most;
+  const char *name;       /* in the environment; lives for ever, as the next */
+  const char *doc;        /* what it does, in English */
+} tessalloc_option_info_t;
+
+/* How many options there are: their numbers begin at 0. */
+int tessalloc_option_count(void);
+
+/* The option's name in the environment, such as "TESSALLOC_PURGE_DELAY"; null if there is no such option. Lives for ever. */
+const char *tessalloc_option_name(int option);
+
+/* The number of a name, with or without TESSALLOC_, in either case; -1 if there is none. */
+int tessalloc_option_find(const char *name);
+
+/* The value in force, in the option's unit; 0 if there is no such option. */
+uint64_t tessalloc_option_get(int option);
+
+/* Sets a value for the whole process: 0; EINVAL if there is no such option; ERANGE if it does not take the value, and the old one
+ * stays. errno is left alone. */
+int tessalloc_option_set(int option, uint64_t value);
+
+/* The same for a text as in the environment, "250ms" or "64M"; ERANGE also for a text that is no value. */
+int tessalloc_option_set_text(int option, const char *text);
+
+/* Fills *out as far as out->struct_bytes goes: 0; EINVAL if there is no such option. */
+int tessalloc_option_info(int option, tessalloc_option_info_t *out);
+
+/* Writes every option with its value, and who gave it, to standard error. */
+void tessalloc_options_print(void);
+
 /* What another copy of tessalloc in the process (a Node add-on, a plug-in) needs to speak to this one. It is found by
  *   dlsym(RTLD_DEFAULT, "tessalloc_table_v1")
  * Later versions only append fields: check `bytes` before using one that is not here. */

@@ -12,6 +12,7 @@
 //! | `alloc`  | `tessalloc_*` of `include/tessalloc.h`: allocation beyond the family   | null and `errno`                       |
 //! | `buffer` | `tessalloc_buffer_*` of `include/tessalloc.h`                          | null and `errno`                       |
 //! | `own`    | `tessalloc_*` of `include/tessalloc.h`                                 | null, and `errno` as the malloc family |
+//! | `options` | `tessalloc_option_*`                                                  | `EINVAL`, `ERANGE` as the result       |
 //!
 //! The library is compiled with panic = "abort" and without `std`. A profile that unwinds needs `std`'s panic machinery; for
 //! such a profile the crate is empty.
@@ -30,6 +31,8 @@ mod cxx;
 mod info;
 #[cfg(panic = "abort")]
 mod malloc;
+#[cfg(panic = "abort")]
+mod options;
 #[cfg(panic = "abort")]
 mod own;
 

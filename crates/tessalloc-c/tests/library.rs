@@ -97,6 +97,15 @@ const EXPORTS: &[&str] = &[
     "tessalloc_buffer_free",
     "tessalloc_buffer_usable_size",
     "tessalloc_buffer_stats",
+    // options.rs
+    "tessalloc_option_count",
+    "tessalloc_option_name",
+    "tessalloc_option_find",
+    "tessalloc_option_get",
+    "tessalloc_option_set",
+    "tessalloc_option_set_text",
+    "tessalloc_option_info",
+    "tessalloc_options_print",
     // cxx.rs: new
     "_Znwm",
     "_Znam",

@@ -27,7 +27,7 @@ impl Preload {
         let mut command = Command::new("timeout");
         command.args(["--signal=KILL", "240", "env"]);
         command.arg(format!("LD_PRELOAD={} {}", library().shared.display(), witness().display()));
-        command.arg(format!("TESSALLOC_WITNESS={}", self.record.display())).arg(program);
+        command.arg(format!("TESSALLOC_TEST_WITNESS={}", self.record.display())).arg(program);
         command
     }
 

@@ -2,10 +2,12 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 
+use crate::options::{self, Options};
 use crate::raw;
 use crate::report::Line;
 use crate::scavenger;
 use crate::stats::{self, Stats};
+use crate::sync::{AtomicBool, Ordering};
 use crate::thread;
 
 /// This crate's version.
@@ -41,6 +43,79 @@ unsafe impl GlobalAlloc for Tessalloc {
     }
 }
 
+impl Tessalloc {
+    /// The allocator with options that the program is built with; they are in force before the first allocation is served.
+    ///
+    /// ```
+    /// use tessalloc::{Configured, Options, Tessalloc};
+    ///
+    /// #[global_allocator]
+    /// static GLOBAL: Configured = Tessalloc::with(Options::new().keep_bytes(64 << 20));
+    /// # assert_eq!(tessalloc::Opt::KeepBytes.value(), 64 << 20);
+    /// ```
+    pub const fn with(options: Options) -> Configured {
+        Configured { options, is_installed: AtomicBool::new(false) }
+    }
+}
+
+/// [`Tessalloc`] with options: see [`Tessalloc::with`]. Small blocks cost the same; the options are looked after where a thread has
+/// no block ready, and at large blocks.
+#[derive(Debug)]
+pub struct Configured {
+    options: Options,
+    is_installed: AtomicBool,
+}
+
+impl Configured {
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(&self, layout: Layout, zeroed: bool) -> *mut u8 {
+        // ORDER: Relaxed: threads that install at once store the same values.
+        if !self.is_installed.load(Ordering::Relaxed) {
+            self.options.install();
+            // ORDER: Relaxed: as above.
+            self.is_installed.store(true, Ordering::Relaxed);
+        }
+        if zeroed {
+            raw::zeroed_aligned(layout.size(), layout.align())
+        } else {
+            raw::aligned(layout.size(), layout.align())
+        }
+    }
+}
+
+// SAFETY: as for `Tessalloc`, whose blocks these are.
+unsafe impl GlobalAlloc for Configured {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let block = raw::ready(layout.size(), layout.align());
+        if block.is_null() { self.alloc_slow(layout, false) } else { block }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let block = raw::ready(layout.size(), layout.align());
+        if block.is_null() {
+            return self.alloc_slow(layout, true);
+        }
+        // SAFETY: the block is the caller's, and holds so many bytes.
+        unsafe { block.write_bytes(0, layout.size()) };
+        block
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's duty.
+        unsafe { Tessalloc.dealloc(block, layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's duty.
+        unsafe { Tessalloc.realloc(block, layout, size) }
+    }
+}
+
 /// What the allocator holds and has done, for the whole process, from any thread. Cost: a microsecond and some for each thread.
 pub fn stats() -> Stats {
     stats::collect(&thread::pending())
@@ -71,4 +146,9 @@ pub fn print_stats() {
     for (name, value, unit) in rows {
         Line::new().text(name).text(" ").number(value).text(" ").text(unit).write();
     }
+}
+
+/// Writes every option with its value, and who gave it, to standard error, without allocating.
+pub fn print_options() {
+    options::print();
 }

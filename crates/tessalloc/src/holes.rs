@@ -7,6 +7,7 @@
 //! ```
 
 use crate::block::Block;
+use crate::options::Opt;
 use crate::os;
 use crate::page::{Page, REST_PURGED, slice_count_of};
 use crate::region::SLICE_BYTES;
@@ -54,11 +55,14 @@ unsafe fn set_holes(page: *mut Page, holes: u128) {
     unsafe { (*page).holes = [holes as u64, (holes >> 64) as u64] };
 }
 
-/// Gives back the OS pages of a page that hold nothing; returns their bytes.
+/// Gives back the OS pages of a page that hold nothing, unless [`Opt::PurgeHoles`] is off; returns their bytes.
 ///
 /// # Safety
 /// - The caller holds the page, a page of small blocks.
 pub(crate) unsafe fn purge(page: *mut Page) -> u64 {
+    if !Opt::PurgeHoles.is_on() {
+        return 0;
+    }
     // SAFETY: the caller's duty, for all of this function: P3, P6 and P10 hold and are kept.
     unsafe {
         let units = Units::of(page);

@@ -87,6 +87,8 @@ mod thread;
 #[cfg(not(loom))]
 pub use buffer::{Buffer, BufferStats};
 #[cfg(not(loom))]
-pub use global::{Tessalloc, VERSION, print_stats, purge, stats};
+pub use global::{Configured, Tessalloc, VERSION, print_options, print_stats, purge, stats};
+#[cfg(not(loom))]
+pub use options::{Opt, Options};
 #[cfg(not(loom))]
 pub use stats::Stats;

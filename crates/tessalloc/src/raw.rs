@@ -96,6 +96,12 @@ pub fn aligned(size: usize, align: usize) -> *mut u8 {
     alloc_slow(stacks, size, align, false)
 }
 
+/// As [`aligned`], if the thread's stack has a block; else null.
+#[inline(always)]
+pub(crate) fn ready(size: usize, align: usize) -> *mut u8 {
+    SizeClass::of_layout(size, align).map_or(null_mut(), |class| pop(tls::get(), class))
+}
+
 /// As [`aligned`], for what has no class: a run that lies ready is had without more ado.
 #[inline(never)]
 fn aligned_large(stacks: *mut Stacks, size: usize, align: usize) -> *mut u8 {

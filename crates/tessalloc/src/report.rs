@@ -1,6 +1,8 @@
 //! Messages without allocation, and the one place where misuse and corruption end the process.
 
+use crate::options::Opt;
 use crate::os;
+use crate::sync::{AtomicU64, Ordering};
 
 /// A line being put together on the stack; what doesn't fit is cut.
 pub(crate) struct Line {
@@ -29,6 +31,14 @@ impl Line {
         self.text("0x").digits(value as u64, 16)
     }
 
+    /// A value of an option.
+    pub(crate) fn parts(self, (number, text): (Option<u64>, &str)) -> Self {
+        match number {
+            Some(number) => self.number(number).text(text),
+            None => self.text(text),
+        }
+    }
+
     fn digits(self, mut value: u64, base: u64) -> Self {
         let mut digits = [0u8; 20];
         let mut at = digits.len();
@@ -54,6 +64,15 @@ impl Line {
         self.text[self.len] = b'\n';
         os::write_error(b"tessalloc: ");
         os::write_error(&self.text[..=self.len]);
+    }
+
+    /// As [`Line::write`], for what the program can go on with; no more of them than [`Opt::MaxWarnings`] says.
+    pub(crate) fn warn(self) {
+        static WRITTEN: AtomicU64 = AtomicU64::new(0);
+        // ORDER: Relaxed: a count.
+        if WRITTEN.fetch_add(1, Ordering::Relaxed) < Opt::MaxWarnings.value() {
+            self.write();
+        }
     }
 }
 

@@ -23,17 +23,15 @@ use crate::thread;
 
 /// How often the curve and the threads are looked at.
 const TICK_MS: u64 = 250;
-/// Ticks without slow paths after which a thread counts as quiet.
-const QUIET_TICKS: u32 = 4;
+/// Ticks in which nothing came free in a chunk, after which it goes back before others.
+const REST_TICKS: u32 = 4;
 /// Slow paths in a tick that still count as quiet: timers that tick over, not work.
 const QUIET_SLOW_MAX: u64 = 16;
-/// Points of the curve.
-const CURVE_TICKS_MAX: usize = 64;
+/// Points of the curve: one a tick, or one for several if the delay has more ticks.
+const CURVE_POINTS_MAX: usize = 64;
 /// Free memory that is worth a background thread, in a process of one thread and of several.
 const START_BYTES_SINGLE: u64 = 32 << 20;
 const START_BYTES_MULTI: u64 = 4 << 20;
-/// Free memory below which a quiet process is left alone.
-const KEEP_BYTES: u64 = 1 << 20;
 
 const NONE: u32 = 0;
 const AWAKE: u32 = 1;
@@ -45,29 +43,37 @@ static STATE: AtomicU32 = AtomicU32::new(NONE);
 static CLOCK: AtomicU32 = AtomicU32::new(0);
 static PASS: Lock = Lock::new();
 static LAST_STEP_MS: AtomicU64 = AtomicU64::new(0);
-static CURVE: CurveCell =
-    CurveCell(core::cell::UnsafeCell::new(Curve { came_free: [0; CURVE_TICKS_MAX], at_last_step: 0 }));
+static CURVE: CurveCell = CurveCell(core::cell::UnsafeCell::new(Curve::new()));
 
 struct CurveCell(core::cell::UnsafeCell<Curve>);
 // SAFETY: touched under `PASS` only.
 unsafe impl Sync for CurveCell {}
 
-/// Slices that came free in each of the last ticks, newest first.
+/// Slices that came free at each of the last points, newest first.
 struct Curve {
-    came_free: [u64; CURVE_TICKS_MAX],
+    came_free: [u64; CURVE_POINTS_MAX],
     at_last_step: u64,
+    ticks: usize,
 }
 
 impl Curve {
-    /// Goes on by a tick and says how many free slices may be kept.
+    const fn new() -> Self {
+        Self { came_free: [0; CURVE_POINTS_MAX], at_last_step: 0, ticks: 0 }
+    }
+
+    /// Goes on by a tick and says how many free slices may be kept, if none is after so many ticks.
     fn step(&mut self, free_slices: u64, ticks: usize) -> u64 {
-        let ticks = ticks.min(CURVE_TICKS_MAX);
         if ticks == 0 {
             return 0;
         }
-        self.came_free.copy_within(0..CURVE_TICKS_MAX - 1, 1);
-        self.came_free[0] = free_slices.saturating_sub(self.at_last_step);
-        let n = ticks as u64;
+        let ticks_a_point = ticks.div_ceil(CURVE_POINTS_MAX);
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(ticks_a_point) {
+            self.came_free.copy_within(0..CURVE_POINTS_MAX - 1, 1);
+            self.came_free[0] = 0;
+        }
+        self.came_free[0] += free_slices.saturating_sub(self.at_last_step);
+        let n = ticks.div_ceil(ticks_a_point) as u64;
         (0..n).map(|age| self.came_free[age as usize] * weight(n - age, n) / 1024).sum()
     }
 }
@@ -82,14 +88,16 @@ fn weight(x: u64, n: u64) -> u64 {
 pub(crate) fn look(freed: bool) {
     let reclaimable = stats::reclaimable_bytes();
     let start = if thread::is_multi_threaded() { START_BYTES_MULTI } else { START_BYTES_SINGLE };
+    let keep = Opt::KeepBytes.value();
+    let worth = (if freed { start } else { start / 2 }).max(keep);
     // ORDER: Acquire: pairs with the stores of the background thread; a stale state only delays.
     match STATE.load(Ordering::Acquire) {
         // A free may come from inside the C library, where a new thread is not welcome: an allocation starts it early.
-        NONE if Opt::Scavenger.is_on() && reclaimable > if freed { start } else { start / 2 } => spawn(),
+        NONE if Opt::Scavenger.is_on() && reclaimable > worth => spawn(),
         // ORDER: AcqRel: one of those who see it asleep wakes it.
         ASLEEP
             if freed
-                && reclaimable > KEEP_BYTES
+                && reclaimable > keep
                 && STATE.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok() =>
         {
             wake(&STATE, 1);
@@ -101,7 +109,7 @@ pub(crate) fn look(freed: bool) {
 
 /// What an ended thread leaves is likely to be of no use: free memory goes back at once, down to a quarter of what is in use.
 pub(crate) fn after_thread_end() {
-    const KEEP_AT_LEAST: u64 = 2 << 20;
+    const KEEP_BYTES_MIN: u64 = 2 << 20;
     /// A thread has ended while another was purging: that one looks again.
     static WANTED: AtomicBool = AtomicBool::new(false);
     // ORDER: SeqCst with the load below and the lock's exchange: who finds the lock taken has its wish seen by the holder.
@@ -111,7 +119,7 @@ pub(crate) fn after_thread_end() {
         let Some(_guard) = PASS.try_lock() else { return };
         WANTED.store(false, Ordering::SeqCst);
         let in_use = (stats::value(Counter::AllocatedBytes) as i64).max(0) as u64;
-        let keep = (in_use / 4).max(KEEP_AT_LEAST) / SLICE_BYTES as u64;
+        let keep = (in_use / 4).max(KEEP_BYTES_MIN).max(Opt::KeepBytes.value()) / SLICE_BYTES as u64;
         let free = stats::value(Counter::DirtyFreeSlices);
         if free > keep {
             purge_free(free - keep);
@@ -182,14 +190,16 @@ fn step(in_background: bool) -> bool {
     let mut keep = curve.step(free, (Opt::PurgeDelayMs.value() / TICK_MS) as usize);
     if quiet.all {
         visit_waiting();
-        keep = keep.min(KEEP_BYTES / SLICE_BYTES as u64);
+        keep = 0;
     }
+    let keep_bytes = Opt::KeepBytes.value();
+    let keep = keep.max(keep_bytes / SLICE_BYTES as u64);
     let free = stats::value(Counter::DirtyFreeSlices);
     if free > keep {
         purge_free(free - keep);
     }
     curve.at_last_step = stats::value(Counter::DirtyFreeSlices);
-    (quiet.all && quiet.trimmed_all) || stats::reclaimable_bytes() < KEEP_BYTES
+    (quiet.all && quiet.trimmed_all) || stats::reclaimable_bytes() < keep_bytes
 }
 
 #[derive(Default)]
@@ -201,6 +211,8 @@ struct Quiet {
 /// Finds the threads that took no slow path for a while, and gives back what they hold.
 fn look_at_threads() -> Quiet {
     let mut quiet = Quiet { all: true, trimmed_all: true };
+    // At most 14,400, by the option's range.
+    let quiet_ticks = Opt::IdleDelayMs.value().div_ceil(TICK_MS) as u32;
     for thread in thread::all() {
         // SAFETY: L2; `seen_slow` and `quiet_ticks` are touched under `PASS` only, the rest inside the gate.
         unsafe {
@@ -216,12 +228,12 @@ fn look_at_threads() -> Quiet {
             } else {
                 (*thread).quiet_ticks = (*thread).quiet_ticks.saturating_add(1);
             }
-            if (*thread).quiet_ticks < QUIET_TICKS {
+            if (*thread).quiet_ticks < quiet_ticks {
                 quiet.all = false;
                 continue;
             }
             // Once when it has become quiet, and again when it has moved a little since.
-            if (*thread).quiet_ticks == QUIET_TICKS || slow > 0 {
+            if (*thread).quiet_ticks == quiet_ticks || slow > 0 {
                 quiet.trimmed_all &= trim(thread);
             }
         }
@@ -265,7 +277,7 @@ fn visit_waiting() {
 /// Gives back up to `slices` free slices: from the top down, first where nothing came free lately.
 fn purge_free(slices: u64) {
     let mut left = slices;
-    for rest_ticks in [QUIET_TICKS, 0] {
+    for rest_ticks in [REST_TICKS, 0] {
         for region in region::all().iter().rev() {
             for chunk in (0..region.frontier()).rev() {
                 if left == 0 {
@@ -340,7 +352,7 @@ mod tests {
 
     #[test]
     fn curve_keeps_what_is_new_and_lets_go_what_is_old() {
-        let mut curve = Curve { came_free: [0; CURVE_TICKS_MAX], at_last_step: 0 };
+        let mut curve = Curve::new();
         let mut kept = [0; 44];
         for (tick, keep) in kept.iter_mut().enumerate() {
             let free = if tick == 0 { 1000 } else { curve.at_last_step };
@@ -355,7 +367,26 @@ mod tests {
 
     #[test]
     fn curve_without_delay_keeps_nothing() {
-        let mut curve = Curve { came_free: [0; CURVE_TICKS_MAX], at_last_step: 0 };
-        assert_eq!(curve.step(1000, 0), 0);
+        assert_eq!(Curve::new().step(1000, 0), 0);
+    }
+
+    /// An hour has 14,400 ticks: more than there are points.
+    #[test]
+    fn curve_of_an_hour_lasts_an_hour() {
+        const TICKS: usize = 14_400;
+        let mut curve = Curve::new();
+        let mut kept = 1000;
+        for tick in 0..TICKS + CURVE_POINTS_MAX {
+            let keep = curve.step(kept, TICKS);
+            assert!(keep <= kept, "never more than before");
+            kept = kept.min(keep);
+            curve.at_last_step = kept;
+            assert!(tick > TICKS / 4 || kept > 800, "a quarter of an hour: {kept} at {tick}");
+            assert!(
+                !(TICKS / 2 - 200..TICKS / 2 + 200).contains(&tick) || (400..=600).contains(&kept),
+                "{kept} at {tick}"
+            );
+        }
+        assert_eq!(curve.step(kept, TICKS), 0);
     }
 }

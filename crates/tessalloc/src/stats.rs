@@ -98,8 +98,8 @@ pub struct Stats {
     pub committed_bytes: u64,
     /// The most of it there ever was. Unit: bytes.
     pub committed_peak_bytes: u64,
-    /// Blocks in use, at their usable size. Small blocks that threads keep on their stacks count as used, at most 512 KiB a thread
-    /// and 8 blocks a class, and so do large ones that they keep warm, at most 8 MiB a thread.
+    /// Blocks in use, at their usable size. Small blocks that threads keep on their stacks count as used, at most
+    /// `TESSALLOC_THREAD_CACHE` a thread and 8 blocks a class, and so do large ones that they keep warm, at most 8 MiB a thread.
     pub allocated_bytes: u64,
     /// Freed but held: `committed_bytes` less `allocated_bytes`.
     pub retained_bytes: u64,

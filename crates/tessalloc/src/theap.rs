@@ -4,7 +4,7 @@
 //! |-------------------|--------|------------------------------------------------------------------------------|
 //! | `Stacks::top`     | blocks | T1 a list of blocks of this class that are handed out as far as their page knows |
 //! | `Stacks::room`    | blocks | T2 limit less the length of the list; frees go elsewhere at 0 or below          |
-//! | `limits`          | blocks | T3 grows by `2 × + 4` at each refill, to 512 blocks or 32 KiB, within the thread's budget |
+//! | `limits`          | blocks | T3 grows by `2 × + 4` at each refill, to 512 blocks or 32 KiB, within [`Opt::ThreadCacheBytes`] |
 //! | `queues`          | pages  | T4 of this owner, by class, linked both ways; all have `IN_QUEUE`               |
 //! | `starter`         | –      | T5 the slice whose rest serves a class's first refills, or null                 |
 //! | `remote_classes`  | –      | T6 a one for each class whose blocks other threads have sent home               |
@@ -17,6 +17,7 @@ use crate::block::Block;
 use crate::exchange;
 use crate::heap::{self, DEFAULT};
 use crate::inbox::next_of;
+use crate::options::Opt;
 use crate::page::{FRESH, FULL, IN_QUEUE, Kind, ORPHAN, Page, slice_count_of};
 use crate::region::{self, SLICE_BYTES};
 use crate::remote::State;
@@ -61,8 +62,7 @@ const STACK_BYTES_MAX: i32 = 32 << 10;
 /// Blocks that one refill brings at most, and bytes: what a thread takes and does not use, nobody can use.
 const REFILL_BLOCKS_MAX: i32 = 64;
 const REFILL_BYTES_MAX: i32 = 8 << 10;
-/// Bytes of all of a thread's limits together; a limit of few blocks is always granted.
-const BUDGET_BYTES: i32 = 512 << 10;
+/// A limit of few blocks is always granted, whatever [`Opt::ThreadCacheBytes`] says of all limits together.
 const LIMIT_ALWAYS: i32 = 8;
 /// Pages of a queue that one refill looks at.
 const PAGES_MAX: u32 = 16;
@@ -107,15 +107,15 @@ impl Theap {
             limits: [0; CLASS_COUNT],
             starter: null_mut(),
             remote_classes: [0; 2],
-            budget: BUDGET_BYTES,
+            budget: Opt::ThreadCacheBytes.default_value() as i32,
             full: null_mut(),
         }
     }
 
-    /// After all stacks were emptied: they grow anew.
+    /// While all stacks are empty: they grow anew.
     pub(crate) fn reset_limits(&mut self) {
         self.limits = [0; CLASS_COUNT];
-        self.budget = BUDGET_BYTES;
+        self.budget = Opt::ThreadCacheBytes.value() as i32;
     }
 }
 

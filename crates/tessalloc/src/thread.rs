@@ -381,6 +381,7 @@ fn start() -> Option<*mut Thread> {
     // SAFETY: L1: the record is this thread's from here on.
     unsafe {
         (*thread).exit_round = 0;
+        (*thread).theap.reset_limits();
         stats::add(Counter::Threads, 1);
         stats::add(Counter::ThreadsTotal, 1);
         // From here on this thread can allocate, as the calls below may.

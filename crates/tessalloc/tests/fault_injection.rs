@@ -97,7 +97,7 @@ fn places_in_sources(folder: &Path, into: &mut Vec<String>) {
 
 #[test]
 fn every_call_fails_once_and_the_allocator_goes_on() {
-    if std::env::var_os("TESSALLOC_LIFE").is_some() {
+    if std::env::var_os("TESSALLOC_TEST_LIFE").is_some() {
         return;
     }
     let plan = Plan { may_fail: false, is_scarce: false, idles: true };

@@ -11,7 +11,7 @@
 #include "tessalloc.h"
 
 __attribute__((destructor(101))) static void write_down(void) {
-  const char *path = getenv("TESSALLOC_WITNESS");
+  const char *path = getenv("TESSALLOC_TEST_WITNESS");
   const tessalloc_table_t *(*find)(void) = (const tessalloc_table_t *(*)(void))dlsym(RTLD_DEFAULT, "tessalloc_table_v1");
   if (!path || !find) return;
   tessalloc_stats_t stats;

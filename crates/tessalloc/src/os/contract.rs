@@ -12,9 +12,7 @@ use std::process::{Command, Output};
 use std::string::String;
 use std::vec::Vec;
 
-use super::EnvValue;
-
-const CHILD: &str = "TESSALLOC_CONTRACT_CHILD";
+const CHILD: &str = "TESSALLOC_TEST_CONTRACT_CHILD";
 /// What a child prints when it gets past the point where it had to end.
 const SURVIVED: &str = "the child survived";
 
@@ -343,17 +341,30 @@ macro_rules! suite {
             }
 
             #[test]
-            fn env_finds_whole_names_and_cuts_long_values() {
-                const NAME: &str = "TESSALLOC_CONTRACT_VALUE";
+            fn env_each_shows_every_name_with_the_prefix_and_no_other() {
+                const PREFIX: &str = "TESSALLOC_TEST_CONTRACT_EACH";
                 if is_child() {
-                    let mut text = [0u8; 8];
-                    assert!(matches!(os::env(NAME, &mut text), EnvValue::Set(5)) && &text[..5] == b"a=b c");
-                    assert!(matches!(os::env(NAME, &mut text[..3]), EnvValue::Set(3)));
-                    assert!(matches!(os::env("TESSALLOC_CONTRACT_VAL", &mut text), EnvValue::Unset));
-                    assert!(matches!(os::env("TESSALLOC_CONTRACT_NONE", &mut text), EnvValue::Unset));
+                    let mut shown: Vec<(String, String)> = Vec::new();
+                    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("ASCII was set");
+                    assert!(os::env_each(PREFIX, &mut |rest, value| shown.push((text(rest), text(value)))));
+                    shown.sort();
+                    let expected = [("", "a=b c"), ("_LONG", &*"x".repeat(300)), ("_NONE", "")];
+                    assert_eq!(shown, expected.map(|(rest, value)| (rest.into(), value.into())));
+                    let mut others = 0;
+                    assert!(os::env_each("TESSALLOC_TEST_CONTRACT_EACH_NO_SUCH", &mut |_, _| others += 1));
+                    assert!(os::env_each("ESSALLOC_TEST_CONTRACT_EACH", &mut |_, _| others += 1));
+                    assert_eq!(others, 0);
                     return;
                 }
-                assert_child_passes(&name_of("env_finds_whole_names_and_cuts_long_values"), &[(NAME, "a=b c")]);
+                let long = "x".repeat(300);
+                let variables = [
+                    (PREFIX, "a=b c"),
+                    ("TESSALLOC_TEST_CONTRACT_EACH_NONE", ""),
+                    ("TESSALLOC_TEST_CONTRACT_EACH_LONG", &*long),
+                    ("TESSALLOC_TEST_CONTRACT_EAC", "not this one"),
+                    ("X_TESSALLOC_TEST_CONTRACT_EACH", "nor this one"),
+                ];
+                assert_child_passes(&name_of("env_each_shows_every_name_with_the_prefix_and_no_other"), &variables);
             }
 
             #[test]
@@ -597,7 +608,7 @@ mod simulation {
                 let _ = sim::reserve(4096, 1 << 20, 0);
             }),
         ];
-        const WHICH: &str = "TESSALLOC_CONTRACT_MISDEED";
+        const WHICH: &str = "TESSALLOC_TEST_CONTRACT_MISDEED";
         if let Ok(which) = std::env::var(WHICH) {
             let (_, _, run) = misdeeds.iter().find(|(name, ..)| *name == which).expect("a misdeed of this name");
             run();

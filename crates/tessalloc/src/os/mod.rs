@@ -9,6 +9,7 @@
 //! | [`move_pages`] | both ranges committed, equal length, disjoint | contents are at `to`; `from` is accessible and reads zero |
 //! | [`renew`] | range is committed | like `purge`, and the kernel may merge the mapping with its neighbours |
 //! | [`populate_huge`] | 2 MiB aligned, committed, unused | resident in huge pages if the system can; contents zero |
+//! | [`env_each`] | what is shown is used in the call only | in the environment's order; false before the C library is up: ask again later |
 //! | [`wait`], [`wake`] | the word outlives the call | as futex: may wake spuriously, returns at the timeout |
 //!
 //! A call that fails leaves its ranges accessible; a range that `move_pages`, `purge` or `renew` was to give back or fill may have
@@ -62,14 +63,4 @@ pub struct OsError {
     pub call: &'static str,
     /// The system's code: `errno`, or `GetLastError`.
     pub code: i32,
-}
-
-/// What an environment variable holds.
-pub(crate) enum EnvValue {
-    /// The environment can't be read yet (before the C library is up): ask again later.
-    NotYet,
-    /// Not set.
-    Unset,
-    /// Set; so many bytes were copied, cut at the buffer's end.
-    Set(usize),
 }

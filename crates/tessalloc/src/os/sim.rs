@@ -28,8 +28,8 @@ use core::fmt::Write;
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-pub(crate) use super::system::{COMMITS_PREFIX, at_exit, env, now_us, random, thread_id, wait, wake};
-use super::{EnvValue, OsError, system};
+pub(crate) use super::system::{COMMITS_PREFIX, at_exit, env_each, now_us, random, thread_id, wait, wake};
+use super::{OsError, system};
 
 /// The code of a refused call: `ENOMEM` of Linux.
 const NO_MEMORY: i32 = 12;
@@ -52,14 +52,16 @@ static READ_ENVIRONMENT: AtomicBool = AtomicBool::new(false);
 
 /// The number that an environment variable holds; anything but a number ends the process.
 fn env_number(name: &str) -> Option<u64> {
-    let mut text = [0u8; 24];
-    match env(name, &mut text) {
-        EnvValue::Set(len) => match core::str::from_utf8(&text[..len]).ok().and_then(|digits| digits.parse().ok()) {
-            Some(number) => Some(number),
-            None => broken(format_args!("Cannot read {name}: expected a decimal number")),
-        },
-        EnvValue::Unset | EnvValue::NotYet => None,
-    }
+    let mut found = None;
+    env_each(name, &mut |rest, text| {
+        if rest.is_empty() {
+            found = core::str::from_utf8(text).ok().and_then(|digits| digits.parse().ok());
+            if found.is_none() {
+                broken(format_args!("Cannot read {name}: expected a decimal number"));
+            }
+        }
+    });
+    found
 }
 
 /// Takes the environment over, once. ORDER: everything here is Relaxed or locked: settings are made before threads start.

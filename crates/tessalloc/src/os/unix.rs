@@ -3,8 +3,6 @@
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::EnvValue;
-
 #[cfg(not(target_os = "macos"))]
 mod environment {
     use core::ffi::c_char;
@@ -153,28 +151,28 @@ pub(crate) fn spawn(run: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {
     }
 }
 
-/// Copies the value of `name` into `into`.
-pub(crate) fn env(name: &str, into: &mut [u8]) -> EnvValue {
+/// Shows each variable whose name begins with `prefix`: the rest of its name, and its value. False if the environment can't be
+/// read yet.
+pub(crate) fn env_each(prefix: &str, visit: &mut dyn FnMut(&[u8], &[u8])) -> bool {
     let mut entry = environment::first();
     if entry.is_null() {
-        return EnvValue::NotYet;
+        return false;
     }
+    // Bound: the array's end.
     // SAFETY: a null-terminated array of C strings. It is read while the allocator starts, as `getenv` would; a program that
     // changes it at the same time on another thread races with every reader of the environment.
     unsafe {
         while !(*entry).is_null() {
             let text = core::ffi::CStr::from_ptr(*entry).to_bytes();
-            if let Some(rest) = text.strip_prefix(name.as_bytes())
-                && let Some(value) = rest.strip_prefix(b"=")
+            if let Some(rest) = text.strip_prefix(prefix.as_bytes())
+                && let Some(end) = rest.iter().position(|byte| *byte == b'=')
             {
-                let len = value.len().min(into.len());
-                into[..len].copy_from_slice(&value[..len]);
-                return EnvValue::Set(len);
+                visit(&rest[..end], &rest[end + 1..]);
             }
             entry = entry.add(1);
         }
     }
-    EnvValue::Unset
+    true
 }
 
 /// Microseconds of a clock that never goes back.

@@ -4,7 +4,7 @@
 use core::ffi::c_void;
 use core::sync::atomic::AtomicU32;
 
-use super::{EnvValue, OsError};
+use super::OsError;
 pub(crate) use host::{now_us, random, write_error};
 
 /// Whether [`commit`] changes protection and so is asked for in growing steps; on Windows it is asked for by slice.
@@ -180,9 +180,9 @@ pub(crate) fn spawn(_run: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {
     false
 }
 
-/// Not read: options keep their defaults.
-pub(crate) fn env(_name: &str, _into: &mut [u8]) -> EnvValue {
-    EnvValue::Unset
+/// Shows nothing: options keep their defaults.
+pub(crate) fn env_each(_prefix: &str, _visit: &mut dyn FnMut(&[u8], &[u8])) -> bool {
+    true
 }
 
 #[cfg(target_os = "wasi")]

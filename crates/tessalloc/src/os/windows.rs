@@ -5,12 +5,12 @@ use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use windows_sys::Win32::Foundation::{
-    CloseHandle, ERROR_ENVVAR_NOT_FOUND, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_SUPPORTED, GetLastError, SetLastError,
+    CloseHandle, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_SUPPORTED, GetLastError, SetLastError,
 };
 use windows_sys::Win32::Storage::FileSystem::WriteFile;
 use windows_sys::Win32::System::Console::{GetStdHandle, STD_ERROR_HANDLE};
 use windows_sys::Win32::System::Diagnostics::Debug::RaiseFailFastException;
-use windows_sys::Win32::System::Environment::GetEnvironmentVariableW;
+use windows_sys::Win32::System::Environment::{FreeEnvironmentStringsW, GetEnvironmentStringsW};
 use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
 use windows_sys::Win32::System::Memory::{
     MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE, MEM_RESERVE, PAGE_READWRITE, VirtualAlloc, VirtualFree,
@@ -22,7 +22,7 @@ use windows_sys::Win32::System::Threading::{
     INFINITE, STACK_SIZE_PARAM_IS_A_RESERVATION, Sleep, WaitOnAddress, WakeByAddressAll, WakeByAddressSingle,
 };
 
-use super::{EnvValue, OsError};
+use super::OsError;
 
 /// Whether [`commit`] changes protection and so is asked for in growing steps; here it is asked for by slice.
 pub(crate) const COMMITS_PREFIX: bool = false;
@@ -415,33 +415,45 @@ pub(crate) fn spawn(run: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {
     }
 }
 
-/// Copies the value of `name` into `into`; what is not ASCII becomes `?`. A value of more than 500 characters counts as empty.
-pub(crate) fn env(name: &str, into: &mut [u8]) -> EnvValue {
-    let mut wide_name = [0u16; 64];
-    let mut value = [0u16; 512];
-    if name.len() >= wide_name.len() {
-        return EnvValue::Unset;
-    }
-    for (wide, byte) in wide_name.iter_mut().zip(name.bytes()) {
-        *wide = u16::from(byte);
-    }
-    // SAFETY: the name ends with a zero; writes at most the length given. An empty value sets no error, so it is cleared first.
-    let (len, code) = unsafe {
-        let before = GetLastError();
-        SetLastError(0);
-        let len = GetEnvironmentVariableW(wide_name.as_ptr(), value.as_mut_ptr(), value.len() as u32) as usize;
-        let code = GetLastError();
-        SetLastError(before);
-        (len, code)
+/// Shows each variable whose name begins with `prefix`, in capitals: the rest of its name, and its value. What is not ASCII becomes
+/// `?`; names are cut at 64 characters, values at 512.
+pub(crate) fn env_each(prefix: &str, visit: &mut dyn FnMut(&[u8], &[u8])) -> bool {
+    let call = || {
+        // SAFETY: gives a copy of the environment, which is freed below.
+        unsafe { GetEnvironmentStringsW() }
     };
-    if len == 0 && code == ERROR_ENVVAR_NOT_FOUND {
-        return EnvValue::Unset;
+    let Ok(block) = keep_error("GetEnvironmentStringsW", call, |block| block.is_null()) else { return false };
+    let (mut name, mut value) = ([0u8; 64], [0u8; 512]);
+    let mut at: *const u16 = block;
+    // Bound: the block's end, an empty entry.
+    // SAFETY: entries that each end with a zero, as the system documents.
+    unsafe {
+        while *at != 0 {
+            let (mut name_len, mut value_len, mut in_name) = (0, 0, true);
+            // An entry for a drive's folder begins with `=`; it belongs to the name.
+            let mut is_first = true;
+            while *at != 0 {
+                let byte = if *at < 128 { *at as u8 } else { b'?' };
+                at = at.add(1);
+                if in_name && byte == b'=' && !is_first {
+                    in_name = false;
+                } else if in_name && name_len < name.len() {
+                    name[name_len] = byte.to_ascii_uppercase();
+                    name_len += 1;
+                } else if !in_name && value_len < value.len() {
+                    value[value_len] = byte;
+                    value_len += 1;
+                }
+                is_first = false;
+            }
+            at = at.add(1);
+            if let Some(rest) = name[..name_len].strip_prefix(prefix.as_bytes()) {
+                visit(rest, &value[..value_len]);
+            }
+        }
+        FreeEnvironmentStringsW(block);
     }
-    let len = if len >= value.len() { 0 } else { len.min(into.len()) };
-    for (byte, wide) in into.iter_mut().zip(&value[..len]) {
-        *byte = if *wide < 128 { *wide as u8 } else { b'?' };
-    }
-    EnvValue::Set(len)
+    true
 }
 
 /// Microseconds of a clock that never goes back.

@@ -29,7 +29,11 @@ impl Thread {
             );
             granted += limit * bytes;
         }
-        assert_eq!(granted + self.theap.budget, BUDGET_BYTES, "T3: limits are taken from the budget");
+        assert_eq!(
+            granted + self.theap.budget,
+            Opt::ThreadCacheBytes.value() as i32,
+            "T3: limits are taken from the budget"
+        );
 
         let mut pages = 0;
         // SAFETY: the caller holds the pages of this thread.

@@ -12,7 +12,7 @@ use tessalloc::os::sim;
 use tessalloc::raw;
 
 /// Set in the child; the value holds the [`Plan`]'s flags.
-const LIFE: &str = "TESSALLOC_LIFE";
+const LIFE: &str = "TESSALLOC_TEST_LIFE";
 /// After so long a life counts as hanging: a hundred times what it takes.
 const LIFE_SECONDS_MAX: u32 = 120;
 /// The last line of a life that went well.
