@@ -14,6 +14,7 @@ const tasks = {
   start: { file: 'scripts/start.ts', rust: true },
   test: { file: 'scripts/test.ts', rust: true },
   build: { file: 'scripts/build.ts', rust: true },
+  'install-c': { file: 'scripts/install-c.ts', rust: true },
   bench: { file: 'benches/run.ts', rust: true },
   weaken: { file: 'scripts/weaken.ts', rust: true },
   cross: { file: 'scripts/cross-check.ts', rust: true },

@@ -1,0 +1,302 @@
+/* mimalloc's API (version 3) on tessalloc: a program written for mimalloc compiles and links unchanged. MIT licence.
+ *
+ *   cc -I<prefix>/include/tessalloc program.c -ltessalloc      #include <mimalloc.h> finds this file
+ *
+ * Every function is a static inline one over `tessalloc_*`: it can be called, and its address taken. What differs from mimalloc:
+ *
+ *   mi_collect(false)                              does nothing: there is nothing that waits to be collected
+ *   mi_thread_init, mi_process_init and …_done     do nothing: threads begin with their first block and end by themselves
+ *   alignment at an offset                         up to 4 MiB (mimalloc: 64 KiB)
+ *   mi_new and its kin, from C, out of memory      abort; from C++ they ask the new-handler and throw std::bad_alloc
+ *
+ * What has no counterpart is listed in docs/c-api.md.
+ */
+#ifndef TESSALLOC_MIMALLOC_H
+#define TESSALLOC_MIMALLOC_H
+/* A program that tests for mimalloc's own guard finds it. */
+#define MIMALLOC_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#include "../tessalloc.h"
+#ifdef __cplusplus
+#include "stl.hpp"
+#endif
+
+/* The version whose API this is: 3.4.3. */
+#define MI_MALLOC_VERSION 30403
+#define MI_SMALL_WSIZE_MAX (128)
+#define MI_SMALL_SIZE_MAX (MI_SMALL_WSIZE_MAX * sizeof(void *))
+
+#ifndef mi_cdecl
+#define mi_cdecl
+#endif
+
+#ifdef __cplusplus
+#define TESSALLOC_MI_NOEXCEPT noexcept
+extern "C" {
+#else
+#define TESSALLOC_MI_NOEXCEPT
+#endif
+/* Every function of this file: in each unit its own, without a warning where it is not used. */
+#if defined(__GNUC__) || defined(__clang__)
+#define TESSALLOC_MI static inline __attribute__((unused))
+#else
+#define TESSALLOC_MI static inline
+#endif
+
+/* ---- Allocation ---- */
+
+TESSALLOC_MI void *mi_malloc(size_t size) TESSALLOC_MI_NOEXCEPT { return tessalloc_malloc(size); }
+TESSALLOC_MI void *mi_zalloc(size_t size) TESSALLOC_MI_NOEXCEPT { return tessalloc_zalloc(size); }
+TESSALLOC_MI void *mi_calloc(size_t count, size_t size) TESSALLOC_MI_NOEXCEPT { return tessalloc_zallocn(count, size); }
+TESSALLOC_MI void *mi_mallocn(size_t count, size_t size) TESSALLOC_MI_NOEXCEPT { return tessalloc_mallocn(count, size); }
+TESSALLOC_MI void *mi_malloc_small(size_t size) TESSALLOC_MI_NOEXCEPT { return tessalloc_malloc(size); }
+TESSALLOC_MI void *mi_zalloc_small(size_t size) TESSALLOC_MI_NOEXCEPT { return tessalloc_zalloc(size); }
+TESSALLOC_MI void mi_free(void *p) TESSALLOC_MI_NOEXCEPT { tessalloc_free(p); }
+TESSALLOC_MI void mi_free_small(void *p) TESSALLOC_MI_NOEXCEPT { tessalloc_free(p); }
+TESSALLOC_MI void mi_free_size(void *p, size_t size) TESSALLOC_MI_NOEXCEPT { tessalloc_free_size(p, size); }
+TESSALLOC_MI void mi_free_aligned(void *p, size_t alignment) TESSALLOC_MI_NOEXCEPT { tessalloc_free_aligned(p, alignment); }
+TESSALLOC_MI void mi_free_size_aligned(void *p, size_t size, size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  tessalloc_free_size_aligned(p, size, alignment);
+}
+TESSALLOC_MI void mi_cfree(void *p) TESSALLOC_MI_NOEXCEPT { tessalloc_cfree(p); }
+
+/* Size 0 gives a block; it never frees. */
+TESSALLOC_MI void *mi_realloc(void *p, size_t newsize) TESSALLOC_MI_NOEXCEPT { return tessalloc_reallocn(p, 1, newsize); }
+TESSALLOC_MI void *mi_reallocn(void *p, size_t count, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_reallocn(p, count, size);
+}
+TESSALLOC_MI void *mi_reallocf(void *p, size_t newsize) TESSALLOC_MI_NOEXCEPT { return tessalloc_reallocf(p, newsize); }
+TESSALLOC_MI void *mi_reallocarray(void *p, size_t count, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_reallocn(p, count, size);
+}
+TESSALLOC_MI int mi_reallocarr(void *p, size_t count, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_reallocarr(p, count, size);
+}
+TESSALLOC_MI void *mi_rezalloc(void *p, size_t newsize) TESSALLOC_MI_NOEXCEPT { return tessalloc_rezalloc(p, newsize); }
+TESSALLOC_MI void *mi_recalloc(void *p, size_t newcount, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_recalloc(p, newcount, size);
+}
+TESSALLOC_MI void *mi_expand(void *p, size_t newsize) TESSALLOC_MI_NOEXCEPT { return tessalloc_expand(p, newsize); }
+TESSALLOC_MI void *mi__expand(void *p, size_t newsize) TESSALLOC_MI_NOEXCEPT { return tessalloc_expand(p, newsize); }
+
+TESSALLOC_MI size_t mi_usable_size(const void *p) TESSALLOC_MI_NOEXCEPT { return tessalloc_usable_size(p); }
+TESSALLOC_MI size_t mi_good_size(size_t size) TESSALLOC_MI_NOEXCEPT { return tessalloc_good_size(size); }
+TESSALLOC_MI size_t mi_malloc_size(const void *p) TESSALLOC_MI_NOEXCEPT { return tessalloc_usable_size(p); }
+TESSALLOC_MI size_t mi_malloc_usable_size(const void *p) TESSALLOC_MI_NOEXCEPT { return tessalloc_usable_size(p); }
+TESSALLOC_MI size_t mi_malloc_good_size(size_t size) TESSALLOC_MI_NOEXCEPT { return tessalloc_good_size(size); }
+TESSALLOC_MI bool mi_is_in_heap_region(const void *p) TESSALLOC_MI_NOEXCEPT { return tessalloc_is_ours(p) != 0; }
+TESSALLOC_MI bool mi_check_owned(const void *p) TESSALLOC_MI_NOEXCEPT { return tessalloc_is_ours(p) != 0; }
+
+/* ---- With the usable size ---- */
+
+TESSALLOC_MI void *mi_umalloc(size_t size, size_t *block_size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_malloc_sized(size, block_size);
+}
+TESSALLOC_MI void *mi_umalloc_small(size_t size, size_t *block_size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_malloc_sized(size, block_size);
+}
+TESSALLOC_MI void *mi_uzalloc_small(size_t size, size_t *block_size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_zalloc_sized(size, block_size);
+}
+TESSALLOC_MI void *mi_ucalloc(size_t count, size_t size, size_t *block_size) TESSALLOC_MI_NOEXCEPT {
+  void *p = tessalloc_zallocn(count, size);
+  if (block_size != NULL) *block_size = tessalloc_usable_size(p);
+  return p;
+}
+TESSALLOC_MI void *mi_umalloc_aligned(size_t size, size_t alignment, size_t *block_size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_malloc_aligned_sized(size, alignment, block_size);
+}
+TESSALLOC_MI void *mi_uzalloc_aligned(size_t size, size_t alignment, size_t *block_size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_zalloc_aligned_sized(size, alignment, block_size);
+}
+TESSALLOC_MI void *mi_urealloc(void *p, size_t newsize, size_t *pre, size_t *post) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_realloc_sized(p, newsize, pre, post);
+}
+TESSALLOC_MI void mi_ufree(void *p, size_t *block_size) TESSALLOC_MI_NOEXCEPT {
+  if (block_size != NULL) *block_size = tessalloc_usable_size(p);
+  tessalloc_free(p);
+}
+
+/* ---- Alignment ---- */
+
+TESSALLOC_MI void *mi_malloc_aligned(size_t size, size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_malloc_aligned(size, alignment);
+}
+TESSALLOC_MI void *mi_zalloc_aligned(size_t size, size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_zalloc_aligned(size, alignment);
+}
+TESSALLOC_MI void *mi_calloc_aligned(size_t count, size_t size, size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_calloc_aligned(count, size, alignment);
+}
+TESSALLOC_MI void *mi_realloc_aligned(void *p, size_t newsize, size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_realloc_aligned(p, newsize, alignment);
+}
+TESSALLOC_MI void *mi_rezalloc_aligned(void *p, size_t newsize, size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_rezalloc_aligned(p, newsize, alignment);
+}
+TESSALLOC_MI void *mi_recalloc_aligned(void *p, size_t newcount, size_t size, size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_recalloc_aligned(p, newcount, size, alignment);
+}
+TESSALLOC_MI void *mi_aligned_recalloc(void *p, size_t newcount, size_t size, size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_recalloc_aligned(p, newcount, size, alignment);
+}
+TESSALLOC_MI void *mi_malloc_aligned_at(size_t size, size_t alignment, size_t offset) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_malloc_aligned_at(size, alignment, offset);
+}
+TESSALLOC_MI void *mi_zalloc_aligned_at(size_t size, size_t alignment, size_t offset) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_zalloc_aligned_at(size, alignment, offset);
+}
+TESSALLOC_MI void *mi_calloc_aligned_at(size_t count, size_t size, size_t alignment,
+                                        size_t offset) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_calloc_aligned_at(count, size, alignment, offset);
+}
+TESSALLOC_MI void *mi_realloc_aligned_at(void *p, size_t newsize, size_t alignment,
+                                         size_t offset) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_realloc_aligned_at(p, newsize, alignment, offset);
+}
+TESSALLOC_MI void *mi_rezalloc_aligned_at(void *p, size_t newsize, size_t alignment,
+                                          size_t offset) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_rezalloc_aligned_at(p, newsize, alignment, offset);
+}
+TESSALLOC_MI void *mi_recalloc_aligned_at(void *p, size_t newcount, size_t size, size_t alignment,
+                                          size_t offset) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_recalloc_aligned_at(p, newcount, size, alignment, offset);
+}
+TESSALLOC_MI void *mi_aligned_offset_recalloc(void *p, size_t newcount, size_t size, size_t alignment,
+                                              size_t offset) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_recalloc_aligned_at(p, newcount, size, alignment, offset);
+}
+
+TESSALLOC_MI void *mi_memalign(size_t alignment, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_malloc_aligned(size, alignment);
+}
+TESSALLOC_MI void *mi_aligned_alloc(size_t alignment, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_malloc_aligned(size, alignment);
+}
+/* Keeps errno. */
+TESSALLOC_MI int mi_posix_memalign(void **p, size_t alignment, size_t size) TESSALLOC_MI_NOEXCEPT {
+  const int before = errno;
+  if (p == NULL || alignment % sizeof(void *) != 0) return EINVAL;
+  void *block = tessalloc_malloc_aligned(size, alignment);
+  const int error = block == NULL ? errno : 0;
+  errno = before;
+  if (block != NULL) *p = block;
+  return error;
+}
+TESSALLOC_MI void *mi_valloc(size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_malloc_aligned(size, (size_t)sysconf(_SC_PAGESIZE));
+}
+TESSALLOC_MI void *mi_pvalloc(size_t size) TESSALLOC_MI_NOEXCEPT {
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  /* What would overflow is left too large to be had. */
+  const size_t whole = size > SIZE_MAX - page ? size : (size + page - 1) / page * page;
+  return tessalloc_malloc_aligned(whole, page);
+}
+
+/* ---- Texts ---- */
+
+TESSALLOC_MI char *mi_strdup(const char *s) TESSALLOC_MI_NOEXCEPT { return tessalloc_strdup(s); }
+TESSALLOC_MI char *mi_strndup(const char *s, size_t n) TESSALLOC_MI_NOEXCEPT { return tessalloc_strndup(s, n); }
+TESSALLOC_MI char *mi_realpath(const char *fname, char *resolved_name) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_realpath(fname, resolved_name);
+}
+TESSALLOC_MI unsigned char *mi_mbsdup(const unsigned char *s) TESSALLOC_MI_NOEXCEPT {
+  return (unsigned char *)tessalloc_strdup((const char *)s);
+}
+TESSALLOC_MI wchar_t *mi_wcsdup(const wchar_t *s) TESSALLOC_MI_NOEXCEPT {
+  if (s == NULL) return NULL;
+  const size_t count = wcslen(s) + 1;
+  wchar_t *copy = (wchar_t *)tessalloc_mallocn(count, sizeof(wchar_t));
+  if (copy != NULL) memcpy(copy, s, count * sizeof(wchar_t));
+  return copy;
+}
+/* A variable's value, or null in *buf if there is none. Returns 0, EINVAL or ENOMEM. */
+TESSALLOC_MI int mi_dupenv_s(char **buf, size_t *size, const char *name) TESSALLOC_MI_NOEXCEPT {
+  if (buf == NULL || name == NULL) return EINVAL;
+  const char *value = getenv(name);
+  *buf = tessalloc_strdup(value);
+  if (size != NULL) *size = *buf == NULL ? 0 : strlen(*buf);
+  return value != NULL && *buf == NULL ? ENOMEM : 0;
+}
+/* Wide environments are Windows's. */
+TESSALLOC_MI int mi_wdupenv_s(wchar_t **buf, size_t *size, const wchar_t *name) TESSALLOC_MI_NOEXCEPT {
+  if (buf == NULL || name == NULL) return EINVAL;
+  *buf = NULL;
+  if (size != NULL) *size = 0;
+  return EINVAL;
+}
+
+/* ---- The process and its threads ---- */
+
+TESSALLOC_MI int mi_version(void) TESSALLOC_MI_NOEXCEPT { return MI_MALLOC_VERSION; }
+TESSALLOC_MI void mi_collect(bool force) TESSALLOC_MI_NOEXCEPT {
+  if (force) tessalloc_purge();
+}
+/* Whether the program's own malloc is tessalloc's. */
+TESSALLOC_MI bool mi_is_redirected(void) TESSALLOC_MI_NOEXCEPT {
+  void *volatile block = malloc(1);
+  const bool is_ours = tessalloc_is_ours(block) != 0;
+  free(block);
+  return is_ours;
+}
+TESSALLOC_MI void mi_process_init(void) TESSALLOC_MI_NOEXCEPT {}
+TESSALLOC_MI void mi_process_done(void) TESSALLOC_MI_NOEXCEPT {}
+TESSALLOC_MI void mi_thread_init(void) TESSALLOC_MI_NOEXCEPT {}
+TESSALLOC_MI void mi_thread_done(void) TESSALLOC_MI_NOEXCEPT {}
+
+/* ---- Typed ---- */
+
+#define mi_malloc_tp(tp) ((tp *)mi_malloc(sizeof(tp)))
+#define mi_zalloc_tp(tp) ((tp *)mi_zalloc(sizeof(tp)))
+#define mi_calloc_tp(tp, n) ((tp *)mi_calloc(n, sizeof(tp)))
+#define mi_mallocn_tp(tp, n) ((tp *)mi_mallocn(n, sizeof(tp)))
+#define mi_reallocn_tp(tp, p, n) ((tp *)mi_reallocn(p, n, sizeof(tp)))
+#define mi_recalloc_tp(tp, p, n) ((tp *)mi_recalloc(p, n, sizeof(tp)))
+
+/* ---- As operator new ---- */
+
+TESSALLOC_MI void *mi_new_nothrow(size_t size) TESSALLOC_MI_NOEXCEPT { return tessalloc_malloc(size); }
+TESSALLOC_MI void *mi_new_aligned_nothrow(size_t size, size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_malloc_aligned(size, alignment);
+}
+
+/* The block that `expression` gives: C++ asks the new-handler and throws, C aborts. */
+#ifdef __cplusplus
+} /* extern "C": templates have C++ linkage */
+#define TESSALLOC_MI_NEW(expression) ::tessalloc::detail::or_throw([=]() { return expression; })
+extern "C" {
+#else
+TESSALLOC_MI void *tessalloc_mi_or_abort(void *block) {
+  if (block == NULL) abort();
+  return block;
+}
+#define TESSALLOC_MI_NEW(expression) tessalloc_mi_or_abort(expression)
+#endif
+
+TESSALLOC_MI void *mi_new(size_t size) { return TESSALLOC_MI_NEW(tessalloc_malloc(size)); }
+TESSALLOC_MI void *mi_new_aligned(size_t size, size_t alignment) {
+  return TESSALLOC_MI_NEW(tessalloc_malloc_aligned(size, alignment));
+}
+TESSALLOC_MI void *mi_new_n(size_t count, size_t size) { return TESSALLOC_MI_NEW(tessalloc_mallocn(count, size)); }
+TESSALLOC_MI void *mi_new_realloc(void *p, size_t newsize) {
+  return TESSALLOC_MI_NEW(tessalloc_reallocn(p, 1, newsize));
+}
+TESSALLOC_MI void *mi_new_reallocn(void *p, size_t newcount, size_t size) {
+  return TESSALLOC_MI_NEW(tessalloc_reallocn(p, newcount, size));
+}
+
+#ifdef __cplusplus
+} /* extern "C" */
+
+template <class T> using mi_stl_allocator = ::tessalloc::allocator<T>;
+#endif
+
+#endif
