@@ -1,17 +1,18 @@
 //! Fork: locks are held across it in one order, threads that the child will not have are parked, and the child takes over.
 //!
-//! Order: `PASS` (scavenger), shared record, records, blocks at offsets, regions' table, each region.
+//! Order: `PASS` (scavenger), heaps, shared record, records, blocks at offsets, regions' table, each region.
 //!
 //! F1 In the child a record that was parked at the fork is whole, and is ended there; one that was inside its gate is left alone
 //!    for good: what it holds leaks in the child.
 
 use core::ptr::null_mut;
 
+use crate::first_class;
 use crate::os;
 use crate::region;
 use crate::scavenger;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Lock, Ordering, hold_all, hold_all_no_more, wait};
-use crate::thread;
+use crate::thread::{self, Thread};
 
 /// A word that the kernel clears in every forked child; null where it can't.
 static WITNESS: AtomicPtr<AtomicU32> = AtomicPtr::new(null_mut());
@@ -47,6 +48,7 @@ pub(crate) fn start() {
 
 fn locks() -> impl Iterator<Item = &'static Lock> {
     core::iter::once(scavenger::lock())
+        .chain(first_class::locks())
         .chain(thread::locks())
         .chain(core::iter::once(crate::offset::lock()))
         .chain(core::iter::once(region::grow_lock()))
@@ -64,7 +66,7 @@ unsafe extern "C" fn prepare() {
     FORKING.store(true, Ordering::Relaxed);
     let own = thread::current_if_started().unwrap_or(null_mut());
     let mut tries = TRIES;
-    for other in thread::all().filter(|other| *other != own) {
+    for other in thread::all().chain(thread::all_of_heaps()).filter(|other| !is_of(*other, own)) {
         // SAFETY: L2.
         unsafe {
             (*other).parked = false;
@@ -82,7 +84,7 @@ unsafe extern "C" fn prepare() {
 }
 
 unsafe extern "C" fn parent() {
-    for other in thread::all() {
+    for other in thread::all().chain(thread::all_of_heaps()) {
         // SAFETY: L2; parked by this thread in `prepare`.
         unsafe {
             if core::mem::take(&mut (*other).parked) {
@@ -114,6 +116,8 @@ fn take_over() {
     }
     scavenger::reset_in_child();
     let own = thread::current_if_started().unwrap_or(null_mut());
+    // SAFETY: the child has one thread, and the locks are free.
+    unsafe { first_class::after_fork(own) };
     for other in thread::all().filter(|other| *other != own) {
         // SAFETY: F1: parked outside its gate: its pages, ring and warm runs are whole, and its thread is not here. What lies on
         // its stacks, which pass no gate, is left alone.
@@ -131,6 +135,12 @@ fn take_over() {
         // SAFETY: the calling thread's record; nobody can be in it.
         unsafe { (*own).gate.reset_in_child() };
     }
+}
+
+/// Whether a record is a thread's own, or one that it has of a heap.
+fn is_of(record: *mut Thread, own: *mut Thread) -> bool {
+    // SAFETY: L2. ORDER: Relaxed: the forking thread holds the lock under which it is written.
+    record == own || !own.is_null() && unsafe { (*record).lessee.load(Ordering::Relaxed) == (*own).token() }
 }
 
 fn witness() -> Option<&'static AtomicU32> {
@@ -155,7 +165,7 @@ fn after_raw_fork() {
         if let Some(word) = witness() {
             word.store(PRESENT, Ordering::Relaxed);
         }
-        for other in thread::all() {
+        for other in thread::all().chain(thread::all_of_heaps()) {
             // SAFETY: L2: nobody was parked: all other records are left alone (F1).
             unsafe { (*other).parked = false };
         }

@@ -100,6 +100,15 @@ impl Gate {
         false
     }
 
+    /// Goes in where the owner can't be: only other claimers are waited for.
+    #[cfg(not(loom))]
+    pub(crate) fn exclude(&self) {
+        // ORDER: Acquire as in `try_claim`. Bound: each turn sleeps while a claimer is inside, which is at most a trim.
+        while self.claim.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            wait(&self.claim, CLAIMED, 1);
+        }
+    }
+
     /// Whether the owner sleeps at the gate: the claimer should leave.
     pub(crate) fn is_wanted(&self) -> bool {
         // ORDER: Relaxed: a hint, asked again after each page.

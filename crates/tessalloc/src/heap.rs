@@ -1,4 +1,4 @@
-//! A heap: what its theaps share. The default heap is one.
+//! The default heap: what the theaps of all threads share. (First-class heaps: [`crate::first_class`].)
 //!
 //! | field     | written by | how        | always true                                        |
 //! |-----------|------------|------------|----------------------------------------------------|
@@ -8,18 +8,18 @@ use crate::exchange;
 use crate::page::{Kind, Page};
 use crate::region::{self, AllPages, Run};
 use crate::remote::State;
-use crate::size_class::CLASS_COUNT;
+use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::stats::{self, Counter};
 use crate::sync::Ordering;
 use crate::waiting::WaitingList;
 
 /// Pages without an owner, by class.
-pub(crate) struct Heap {
+pub(crate) struct DefaultHeap {
     waiting: [WaitingList; CLASS_COUNT],
 }
 
 /// The heap of plain `malloc`.
-pub(crate) static DEFAULT: Heap = Heap { waiting: [const { WaitingList::new() }; CLASS_COUNT] };
+pub(crate) static DEFAULT: DefaultHeap = DefaultHeap { waiting: [const { WaitingList::new() }; CLASS_COUNT] };
 
 /// The slices of a page.
 ///
@@ -38,6 +38,14 @@ pub(crate) unsafe fn run_of(page: *mut Page) -> Run {
     match region::find(start.addr()) {
         Some((region, slice)) => Run { region, slice, count },
         None => crate::report::corrupted("a page lies outside all regions", start.addr()),
+    }
+}
+
+/// Lets the fast paths know a run as a page of the default heap.
+pub(crate) fn mark_plain(run: &Run, class: SizeClass) {
+    for slice in run.slice..run.slice + run.count {
+        // ORDER: Relaxed: read by who holds a block of the page (S4).
+        run.region.kind_byte(slice).store(class.index() as u8, Ordering::Relaxed);
     }
 }
 
@@ -72,7 +80,7 @@ const fn claim_fraction(block_bytes: u32) -> u32 {
     if block_bytes < 128 { 4 } else { 8 }
 }
 
-impl Heap {
+impl DefaultHeap {
     /// Takes a page of a class that waits for an owner; the caller holds it.
     pub(crate) fn adopt(&self, class: usize) -> Option<*mut Page> {
         if self.waiting[class].is_empty() {

@@ -55,6 +55,73 @@ unsafe fn set_holes(page: *mut Page, holes: u128) {
     unsafe { (*page).holes = [holes as u64, (holes >> 64) as u64] };
 }
 
+/// The free ones of the carved blocks: those in the list and those that overlap a hole.
+unsafe fn free_bits(page: *mut Page, units: Units) -> [u64; BLOCKS_MAX / 64] {
+    let mut free = [0u64; BLOCKS_MAX / 64];
+    // SAFETY: P3, P10: the caller holds the page.
+    unsafe {
+        if ((*page).carved - (*page).used) * 8 > (*page).carved {
+            // A list in any order, of memory that is not at hand, costs a miss a block; in order it comes by itself.
+            for at in (0..(*page).carved as usize * units.block_bytes).step_by(64) {
+                crate::sync::prefetch((*page).start.add(at));
+            }
+        }
+        let mut block = (*page).free;
+        // Bound: the page's capacity.
+        while !block.is_null() {
+            let index = (block.addr() - (*page).start.addr()) / units.block_bytes;
+            free[index / 64] |= 1 << (index % 64);
+            block = Block::next(block);
+        }
+        let holes = holes_of(page);
+        for unit in (0..units.count).filter(|unit| holes >> unit & 1 == 1) {
+            let (first, last) = units.blocks(unit);
+            for index in first..=last {
+                free[index / 64] |= 1 << (index % 64);
+            }
+        }
+    }
+    free
+}
+
+/// Visits the blocks of a page that are handed out, lowest address first; false from `visit` ends it and is returned.
+///
+/// # Safety
+/// - The caller holds the page, a page of small blocks.
+pub(crate) unsafe fn visit_used(page: *mut Page, visit: &mut dyn FnMut(*mut u8, usize) -> bool) -> bool {
+    // SAFETY: the caller's duty.
+    unsafe {
+        let units = Units::of(page);
+        let free = free_bits(page, units);
+        let carved = (*page).carved as usize;
+        for (word, free) in free.iter().enumerate().take(carved.div_ceil(64)) {
+            let count = (carved - word * 64).min(64);
+            let mut used = !free & (u64::MAX >> (64 - count));
+            while used != 0 {
+                let index = word * 64 + used.trailing_zeros() as usize;
+                used &= used - 1;
+                if !visit((*page).start.add(index * units.block_bytes), units.block_bytes) {
+                    return false;
+                }
+            }
+        }
+    }
+    true
+}
+
+/// Forgets all holes of a page: its blocks are about to be made anew.
+///
+/// # Safety
+/// - The caller holds the page, and no block of it is used.
+pub(crate) unsafe fn forget(page: *mut Page) {
+    // SAFETY: the caller's duty.
+    unsafe {
+        let holes = u64::from(holes_of(page).count_ones());
+        stats::sub(Counter::HoleBytes, holes * os::page_bytes() as u64);
+        set_holes(page, 0);
+    }
+}
+
 /// Gives back the OS pages of a page that hold nothing, unless [`Opt::PurgeHoles`] is off; returns their bytes.
 ///
 /// # Safety
@@ -79,20 +146,7 @@ pub(crate) unsafe fn purge(page: *mut Page) -> u64 {
             return bytes;
         }
 
-        let mut free = [0u64; BLOCKS_MAX / 64];
-        let mut block = (*page).free;
-        // Bound: the page's capacity.
-        while !block.is_null() {
-            let index = (block.addr() - (*page).start.addr()) / units.block_bytes;
-            free[index / 64] |= 1 << (index % 64);
-            block = Block::next(block);
-        }
-        for unit in (0..units.count).filter(|unit| old >> unit & 1 == 1) {
-            let (first, last) = units.blocks(unit);
-            for index in first..=last {
-                free[index / 64] |= 1 << (index % 64);
-            }
-        }
+        let free = free_bits(page, units);
         let is_free = |index: usize| free[index / 64] >> (index % 64) & 1 == 1;
 
         let mut wanted = 0u128;

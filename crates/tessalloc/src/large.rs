@@ -11,10 +11,11 @@
 use core::ptr::null_mut;
 use core::sync::atomic::AtomicU32;
 
+use crate::first_class;
 use crate::heap::run_of;
 use crate::options::Opt;
 use crate::os;
-use crate::page::{Kind, MOVED, Page};
+use crate::page::{Kind, MOVED, OF_HEAP, Page};
 use crate::region::{self, CHUNK_SLICES, Run, SLICE_BYTES};
 use crate::size_class::SizeClass;
 use crate::stats::{self, Counter};
@@ -170,7 +171,7 @@ impl Thread {
 #[inline(always)]
 unsafe fn is_plain(page: *mut Page) -> bool {
     // SAFETY: N1: the caller's run.
-    unsafe { (*page).carved == (*page).reserved && (*page).reserved <= CHUNK_SLICES && !(*page).has(MOVED) }
+    unsafe { (*page).carved == (*page).reserved && (*page).reserved <= CHUNK_SLICES && !(*page).has(MOVED | OF_HEAP) }
 }
 
 /// Usable bytes of a large block.
@@ -231,17 +232,30 @@ fn alloc_cold(thread: Option<*mut Thread>, bytes: usize, align: usize, zeroed: b
 
 /// Takes `reserved` slices, of which `used` are used. The second value says whether those read zero.
 fn begin(used: usize, reserved: usize, align: usize) -> Option<(*mut Page, bool)> {
-    let run = region::take(reserved, align)?;
+    Some(begin_run(region::take(reserved, align)?, used))
+}
+
+/// Makes a run a large block, of which `used` slices are used.
+pub(crate) fn begin_run(run: Run, used: usize) -> (*mut Page, bool) {
     let is_fresh = run.touch(0, used);
     let page = run.page();
     // SAFETY: S1: the run and its descriptor are this thread's.
     unsafe {
-        (*page).begin(run.start(), SizeClass::SPECIAL, 0, reserved as u32);
+        (*page).begin(run.start(), SizeClass::SPECIAL, 0, run.count as u32);
         (*page).carved = used as u32;
         (*page).set_kind(Kind::Large);
     }
     stats::add(Counter::LargeBlocks, 1);
-    Some((page, is_fresh))
+    (page, is_fresh)
+}
+
+/// Gives the run of a first-class heap back.
+///
+/// # Safety
+/// - As for [`free`], and no list links the run.
+pub(crate) unsafe fn release(page: *mut Page) {
+    // SAFETY: the caller's duty.
+    stats::sub(Counter::AllocatedBytes, unsafe { give(page) } as u64);
 }
 
 pub(crate) fn count(thread: Option<*mut Thread>, bytes: i64) {
@@ -290,6 +304,9 @@ pub(crate) unsafe fn free_at(stacks: *mut Stacks, address: *mut u8) {
 pub(crate) unsafe fn free(stacks: *mut Stacks, page: *mut Page) {
     // SAFETY: the caller's duty.
     unsafe {
+        if (*page).has(OF_HEAP) && first_class::free_large(page) {
+            return;
+        }
         let slices = (*page).reserved as usize;
         let thread = current(stacks);
         if let Some(thread) = thread

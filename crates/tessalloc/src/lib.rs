@@ -21,6 +21,7 @@
 //! | `block`, `page`, `remote`, `holes` | pages of equal blocks, and who may touch them |
 //! | `gate`, `inbox`, `waiting`, `exchange`, `ring` | the protocols between threads |
 //! | `theap`, `heap`, `large`, `offset`, `thread` | per-thread stacks and queues, large runs, records |
+//! | `first_class`, [`Heap`] | first-class heaps, inside and outside |
 //! | `scavenger`, `fork` | giving memory back; processes that split |
 //! | `raw`, [`Tessalloc`] | what programs call |
 //! | [`Buffer`] | an allocator apart from all that, in one given buffer |
@@ -46,11 +47,15 @@ mod block;
 #[cfg(not(loom))]
 mod buffer;
 #[cfg(not(loom))]
+mod first_class;
+#[cfg(not(loom))]
 mod fork;
 #[cfg(not(loom))]
 mod global;
 #[cfg(not(loom))]
 mod heap;
+#[cfg(not(loom))]
+mod heaps;
 #[cfg(not(loom))]
 mod holes;
 #[cfg(not(loom))]
@@ -90,5 +95,7 @@ pub use buffer::{Buffer, BufferStats};
 pub use global::{Configured, Tessalloc, VERSION, print_options, print_stats, purge, stats};
 #[cfg(not(loom))]
 pub use options::{Opt, Options};
+#[cfg(not(loom))]
+pub use heaps::{BlockInfo, Heap, HeapId, HeapOptions, LimitKind, LimitReached, OutOfMemory, heap_count, heap_of};
 #[cfg(not(loom))]
 pub use stats::Stats;

@@ -20,6 +20,7 @@
 //! | `remote`     | –      | any            | see [`crate::remote`] | R1–R4                                            |
 //! | `previous`, `next` | – | holder        | plain   | P9 links of the queue                                           |
 //! | `claim_at`   | blocks | holder         | Relaxed | P11 how many remote blocks make an ownerless page worth claiming |
+//! | `heap`       | –      | holder         | Relaxed | P12 the first-class heap whose block or blocks these are, or null: the default heap's. Then the kind bytes are 0 |
 //!
 //! A large run uses `carved` for the slices in use and `reserved` for the slices taken; `wake` counts how often it grew.
 //!
@@ -29,6 +30,7 @@ use core::ptr::null_mut;
 
 use crate::block::Block;
 use crate::exchange::Exchanged;
+use crate::first_class::Core;
 use crate::inbox::{Inbox, Linked};
 use crate::region::SLICE_BYTES;
 use crate::remote::{Links, List, RemoteWord, State};
@@ -72,6 +74,8 @@ pub(crate) const ORPHAN: u8 = 8;
 pub(crate) const REST_PURGED: u8 = 16;
 /// The run was moved by the page table and costs a mapping of its own.
 pub(crate) const MOVED: u8 = 32;
+/// The run was made for a first-class heap; that may have been deleted since.
+pub(crate) const OF_HEAP: u8 = 64;
 
 /// A page's entry in the table beside its region.
 #[repr(C, align(128))]
@@ -98,6 +102,7 @@ pub(crate) struct Page {
     _reserved: u32,
     pub(crate) next: *mut Page,
     pub(crate) previous: *mut Page,
+    pub(crate) heap: AtomicPtr<Core>,
 }
 
 const _: () = assert!(size_of::<Page>() == 128);
@@ -190,6 +195,7 @@ impl Page {
         self.holes = [0; 2];
         self.next = null_mut();
         self.previous = null_mut();
+        self.set_heap(null_mut());
         self.remote.reset(State::Owned);
         // ORDER: Relaxed: others learn of the page by its blocks.
         self.owner.store(owner, Ordering::Relaxed);
@@ -215,6 +221,18 @@ impl Page {
     pub(crate) fn set_kind(&self, kind: Kind) {
         // ORDER: Relaxed: as in `kind`.
         self.kind.store(kind as u8, Ordering::Relaxed);
+    }
+
+    /// The first-class heap that the page is of; null: the default heap's.
+    pub(crate) fn heap(&self) -> *mut Core {
+        // ORDER: Relaxed: who holds a block of the page knows its heap since the block was handed out; who finds it deleted since
+        // finds a page of the default heap, which is as good.
+        self.heap.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_heap(&self, heap: *mut Core) {
+        // ORDER: Relaxed: as in `heap`.
+        self.heap.store(heap, Ordering::Relaxed);
     }
 
     pub(crate) fn has(&self, flag: u8) -> bool {

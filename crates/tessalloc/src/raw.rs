@@ -6,10 +6,11 @@ use core::ptr::null_mut;
 
 use crate::block::Block;
 use crate::large;
-use crate::page::{Kind, Page};
+use crate::page::{Kind, OF_HEAP, Page};
 use crate::region;
 use crate::scavenger;
-use crate::size_class::{BLOCK_BYTES, SMALL_BYTES_MAX, SizeClass, TABLE_BYTES_MAX};
+pub(crate) use crate::size_class::SMALL_BYTES_MAX;
+use crate::size_class::{BLOCK_BYTES, SizeClass, TABLE_BYTES_MAX};
 use crate::sync::{Ordering, tls};
 use crate::theap::Stacks;
 use crate::thread;
@@ -24,7 +25,7 @@ pub const C_ALIGN: usize = 16;
 
 /// A block from this thread's stack, or null.
 #[inline(always)]
-fn pop(stacks: *mut Stacks, class: SizeClass) -> *mut u8 {
+pub(crate) fn pop(stacks: *mut Stacks, class: SizeClass) -> *mut u8 {
     // SAFETY: classes are below the tables' length. T1: the stack is this thread's. The read-only stacks have no block and are
     // not written.
     unsafe {
@@ -40,7 +41,7 @@ fn pop(stacks: *mut Stacks, class: SizeClass) -> *mut u8 {
 
 /// Puts a freed block on this thread's stack; false if that has no room.
 #[inline(always)]
-unsafe fn push(stacks: *mut Stacks, class: usize, block: *mut u8) -> bool {
+pub(crate) unsafe fn push(stacks: *mut Stacks, class: usize, block: *mut u8) -> bool {
     // SAFETY: classes are below the tables' length (S4). T1, T2: the stack is this thread's, and the caller freed the block. The
     // read-only stacks, and class 0's, have no room and are not written.
     unsafe {
@@ -268,7 +269,7 @@ pub unsafe fn realloc_aligned(block: *mut u8, size: usize, align: usize) -> *mut
     }
 }
 
-/// The descriptor of a large block; `None` for a small one.
+/// The descriptor of a large block; `None` for a small one, and for one of a first-class heap, which keeps its size.
 unsafe fn large_page(block: *mut u8) -> Option<*mut Page> {
     let (region, slice) = region::find(block.addr())?;
     // ORDER: Relaxed: the caller holds the block.
@@ -277,7 +278,7 @@ unsafe fn large_page(block: *mut u8) -> Option<*mut Page> {
     }
     let page = region.page(region.start_of(slice)?);
     // SAFETY: the run stands while the caller holds its block.
-    if unsafe { (*page).kind() } == Kind::Large { Some(page) } else { None }
+    unsafe { if (*page).kind() == Kind::Large && !(*page).has(OF_HEAP) { Some(page) } else { None } }
 }
 
 /// Usable bytes of a block, never below what was asked for; 0 for null.

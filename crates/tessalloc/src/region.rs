@@ -38,7 +38,7 @@ mod taking;
 pub(crate) use check::QUIET;
 pub(crate) use growth::{is_beyond_all, is_tight};
 pub(crate) use run::Run;
-pub(crate) use taking::take;
+pub(crate) use taking::{take, take_in};
 
 pub(crate) const SLICE_SHIFT: u32 = 16;
 pub(crate) const SLICE_BYTES: usize = 1 << SLICE_SHIFT;

@@ -213,7 +213,7 @@ fn look_at_threads() -> Quiet {
     let mut quiet = Quiet { all: true, trimmed_all: true };
     // At most 14,400, by the option's range.
     let quiet_ticks = Opt::IdleDelayMs.value().div_ceil(TICK_MS) as u32;
-    for thread in thread::all() {
+    for thread in thread::all().chain(thread::all_of_heaps()) {
         // SAFETY: L2; `seen_slow` and `quiet_ticks` are touched under `PASS` only, the rest inside the gate.
         unsafe {
             if !(*thread).is_live() {
@@ -301,7 +301,7 @@ pub(crate) fn purge_all(tries: u32) -> usize {
     let _guard = PASS.lock();
     let before = stats::value(Counter::PurgedBytes);
     let own = thread::current_if_started().unwrap_or(null_mut());
-    for thread in thread::all() {
+    for thread in thread::all().chain(thread::all_of_heaps()) {
         // SAFETY: L2; a live record is entered by its gate: the caller's own by right, another's by claim.
         unsafe {
             if thread == own {

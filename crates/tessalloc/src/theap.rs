@@ -4,7 +4,7 @@
 //! |-------------------|--------|------------------------------------------------------------------------------|
 //! | `Stacks::top`     | blocks | T1 a list of blocks of this class that are handed out as far as their page knows |
 //! | `Stacks::room`    | blocks | T2 limit less the length of the list; frees go elsewhere at 0 or below          |
-//! | `limits`          | blocks | T3 grows by `2 × + 4` at each refill, to 512 blocks or 32 KiB, within [`Opt::ThreadCacheBytes`] |
+//! | `limits`          | blocks | T3 grows by `2 × + 4` (or more) at each refill, to 512 blocks or 32 KiB, within [`Opt::ThreadCacheBytes`] |
 //! | `queues`          | pages  | T4 of this owner, by class, linked both ways; all have `IN_QUEUE`               |
 //! | `starter`         | –      | T5 the slice whose rest serves a class's first refills, or null                 |
 //! | `remote_classes`  | –      | T6 a one for each class whose blocks other threads have sent home               |
@@ -15,16 +15,16 @@ use core::ptr::null_mut;
 
 use crate::block::Block;
 use crate::exchange;
+use crate::first_class::{self, Handles, NO_HANDLES};
 use crate::heap::{self, DEFAULT};
 use crate::inbox::next_of;
 use crate::options::Opt;
-use crate::page::{FRESH, FULL, IN_QUEUE, Kind, ORPHAN, Page, slice_count_of};
+use crate::page::{FRESH, FULL, IN_QUEUE, Kind, ORPHAN, Page, REST_PURGED, slice_count_of};
 use crate::region::{self, SLICE_BYTES};
 use crate::remote::State;
 use crate::report::check;
 use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::stats::{self, Counter};
-use crate::sync::Ordering;
 use crate::thread::Thread;
 
 #[cfg(test)]
@@ -35,6 +35,8 @@ mod check;
 pub(crate) struct Stacks {
     pub(crate) top: [*mut Block; CLASS_COUNT],
     pub(crate) room: [i32; CLASS_COUNT],
+    /// The records that the thread has of first-class heaps, by what it used last. (In a heap's own record: none.)
+    pub(crate) handles: *const Handles,
 }
 
 // SAFETY: the two statics below are never written: they hold no block and have no room.
@@ -52,7 +54,7 @@ pub(crate) static ENDED: Stacks = {
 
 impl Stacks {
     pub(crate) const fn new() -> Self {
-        Self { top: [null_mut(); CLASS_COUNT], room: [0; CLASS_COUNT] }
+        Self { top: [null_mut(); CLASS_COUNT], room: [0; CLASS_COUNT], handles: &raw const NO_HANDLES }
     }
 }
 
@@ -62,6 +64,8 @@ const STACK_BYTES_MAX: i32 = 32 << 10;
 /// Blocks that one refill brings at most, and bytes: what a thread takes and does not use, nobody can use.
 const REFILL_BLOCKS_MAX: i32 = 64;
 const REFILL_BYTES_MAX: i32 = 8 << 10;
+/// What a first-class heap's stack begins with.
+const FIRST_BYTES: i32 = 4 << 10;
 /// A limit of few blocks is always granted, whatever [`Opt::ThreadCacheBytes`] says of all limits together.
 const LIMIT_ALWAYS: i32 = 8;
 /// Pages of a queue that one refill looks at.
@@ -192,7 +196,7 @@ impl Thread {
             self.theap.refills[class.index()] = refills.saturating_add(1);
             let bytes = class.block_bytes();
             let starter_refills = if bytes <= 1024 { STARTER_REFILLS } else { 1 };
-            if refills < starter_refills && bytes <= STARTER_BYTES_MAX {
+            if refills < starter_refills && bytes <= STARTER_BYTES_MAX && self.heap.is_null() {
                 let count = ((64usize << refills) / bytes).max(1) as u32;
                 let refill = self.carve_starter(class, count);
                 if refill.count > 0 {
@@ -209,7 +213,9 @@ impl Thread {
         let bytes = class.block_bytes() as i32;
         let before = self.theap.limits[class.index()];
         let most = STACK_BLOCKS_MAX.min(STACK_BYTES_MAX / bytes).max(1);
-        let mut limit = (2 * before + 4).min(most);
+        // A first-class heap may be short-lived: it begins with what costs no further OS page.
+        let least = if self.heap.is_null() { 4 } else { (FIRST_BYTES / bytes).max(4) };
+        let mut limit = (2 * before + least).min(most);
         if (limit - before) * bytes > self.theap.budget {
             limit = before.max(most.min(LIMIT_ALWAYS));
         }
@@ -222,6 +228,10 @@ impl Thread {
     }
 
     unsafe fn refill_from_pages(&mut self, class: SizeClass, want: u32) -> Refill {
+        let want = first_class::within_limit(self.heap, class.block_bytes(), want);
+        if want == 0 {
+            return NO_BLOCKS;
+        }
         // SAFETY: the caller is inside the gate.
         unsafe {
             // Bound: a second turn only when a page with room was adopted.
@@ -229,6 +239,9 @@ impl Thread {
                 let refill = self.refill_from_queue(class, want);
                 if refill.count > 0 {
                     return refill;
+                }
+                if !self.heap.is_null() {
+                    break;
                 }
                 match DEFAULT.adopt(class.index()) {
                     Some(page) => self.adopt(page),
@@ -274,17 +287,26 @@ impl Thread {
         }
     }
 
+    /// Counts bytes that left pages (or came home, below 0), for the thread and for its heap.
+    #[inline]
+    fn count(&mut self, bytes: i64) {
+        self.counts.allocated(bytes);
+        if !self.heap.is_null() {
+            first_class::count(self.heap, bytes);
+        }
+    }
+
     unsafe fn count_out(&mut self, page: *mut Page, first: *mut Block, count: u32, is_fresh: bool) -> Refill {
         // SAFETY: the caller holds the page.
         let bytes = i64::from(count) * i64::from(unsafe { (*page).block_bytes });
-        self.counts.allocated(bytes);
+        self.count(bytes);
         Refill { first, count, is_fresh }
     }
 
     /// A new page for a class, in front of its queue; null if memory is out.
     unsafe fn begin_page(&mut self, class: SizeClass) -> *mut Page {
         let count = slice_count_of(class) as usize;
-        let Some(run) = region::take(count, 1) else { return null_mut() };
+        let Some(run) = first_class::take(self.heap, count, 1) else { return null_mut() };
         let fresh = run.touch(0, count);
         let page = run.page();
         // SAFETY: S1: the slices and their descriptor are this thread's.
@@ -295,9 +317,10 @@ impl Thread {
                 // Blocks in the page's other slices find it by `starts`.
                 check!((*run.region.page(slice)).kind() != Kind::Large, "an inner slice has no page of its own");
             }
-            for slice in run.slice..run.slice + count {
-                // ORDER: Relaxed: read by who holds a block of the page (S4).
-                run.region.kind_byte(slice).store(class.index() as u8, Ordering::Relaxed);
+            if self.heap.is_null() {
+                heap::mark_plain(&run, class);
+            } else {
+                (*page).set_heap(self.heap);
             }
             (*page).flags |= IN_QUEUE;
             self.theap.queues[class.index()].push_front(page);
@@ -313,7 +336,7 @@ impl Thread {
             (*page).wake = 0;
             (*page).flags = (*page).flags & !FULL | IN_QUEUE;
             let list = exchange::adopt(page, self.token());
-            self.counts.allocated(-(heap::block_bytes_of(page, list.count) as i64));
+            self.count(-(heap::block_bytes_of(page, list.count) as i64));
             (*page).put_list(list);
             self.theap.queues[usize::from((*page).class)].push_front(page);
         }
@@ -333,9 +356,10 @@ impl Thread {
         }
     }
 
-    /// Whether other threads have sent blocks of a class home to this one.
+    /// Whether other threads have sent blocks of a class home to this one. A first-class heap keeps its pages all the same: it finds
+    /// them by its records when it goes.
     fn sees_remote(&self, class: usize) -> bool {
-        self.theap.remote_classes[class / 64] >> (class % 64) & 1 == 1
+        self.heap.is_null() && self.theap.remote_classes[class / 64] >> (class % 64) & 1 == 1
     }
 
     /// Leaves a page that is in no queue without an owner; false, and still this thread's, if something is on its way to it.
@@ -347,7 +371,7 @@ impl Thread {
             }
             (*page).flags &= !FULL;
             let bytes = DEFAULT.settle(page);
-            self.counts.allocated(-(bytes as i64));
+            self.count(-(bytes as i64));
         }
         true
     }
@@ -400,7 +424,7 @@ impl Thread {
     pub(crate) unsafe fn put_home(&mut self, page: *mut Page, block: *mut Block) {
         // SAFETY: the caller's duty.
         unsafe {
-            self.counts.allocated(-i64::from((*page).block_bytes));
+            self.count(-i64::from((*page).block_bytes));
             if (*page).put(block) {
                 self.wake(page);
             }
@@ -476,11 +500,11 @@ impl Thread {
             }
             let class = usize::from((*page).class);
             let list = (*page).remote.take(State::Owned);
-            self.counts.allocated(-(heap::block_bytes_of(page, list.count) as i64));
+            self.count(-(heap::block_bytes_of(page, list.count) as i64));
             if (*page).put_list(list) {
                 self.wake(page);
             }
-            if !self.sees_remote(class) {
+            if self.heap.is_null() && !self.sees_remote(class) {
                 self.theap.remote_classes[class / 64] |= 1 << (class % 64);
                 self.let_go_full(class);
             }
@@ -497,7 +521,7 @@ impl Thread {
             (*page).flags &= !(ORPHAN | FULL | IN_QUEUE);
             exchange::disown(page);
             bytes += DEFAULT.settle(page);
-            self.counts.allocated(-(bytes as i64));
+            self.count(-(bytes as i64));
         }
     }
 
@@ -541,7 +565,7 @@ impl Thread {
             (*page).set_kind(Kind::Starter);
         }
         stats::add(Counter::Pages, 1);
-        self.counts.allocated(SLICE_BYTES as i64);
+        self.count(SLICE_BYTES as i64);
         self.theap.starter = page;
         true
     }
@@ -568,7 +592,7 @@ impl Thread {
             }
             if !self.theap.starter.is_null() {
                 let page = self.theap.starter;
-                self.counts.allocated(-(SLICE_BYTES as i64));
+                self.count(-(SLICE_BYTES as i64));
                 self.abandon(page);
             }
         }
@@ -581,12 +605,82 @@ impl Thread {
             (*page).flags &= !(IN_QUEUE | FULL);
             if (*page).used == 0 {
                 heap::release(page);
-            } else if !self.let_go(page) {
+                return;
+            }
+            if !self.heap.is_null() {
+                // The heap is deleted: its blocks are the default heap's from now on.
+                (*page).set_heap(null_mut());
+                heap::mark_plain(&heap::run_of(page), (*page).class());
+            }
+            if !self.let_go(page) {
                 // A push is about to put it into the inbox: who finds it there, or finds the inbox closed, settles it (R3). The
                 // record's next thread must not take it for its own meanwhile.
                 (*page).flags |= ORPHAN;
                 exchange::orphan(page, self.token());
             }
+        }
+    }
+
+    /// Visits all pages of queues and of the list of full ones; `visit` may give the page back.
+    ///
+    /// # Safety
+    /// - The caller is inside this record's gate.
+    pub(crate) unsafe fn for_each_page(&mut self, mut visit: impl FnMut(*mut Page)) {
+        let firsts = self.theap.queues.iter().map(|queue| queue.first).chain(core::iter::once(self.theap.full));
+        for first in firsts {
+            let mut page = first;
+            // Bound: the pages of the queue.
+            while !page.is_null() {
+                // SAFETY: T4: the caller holds the pages.
+                let next = unsafe { (*page).next };
+                visit(page);
+                page = next;
+            }
+        }
+    }
+
+    /// Forgets queues and limits: the pages are gone.
+    pub(crate) fn clear_theap(&mut self) {
+        self.theap = Theap::new();
+    }
+
+    /// Frees all blocks of all pages; pages and limits stay.
+    ///
+    /// # Safety
+    /// - The caller is inside this record's gate, and nobody uses a block of its pages, or is about to free one.
+    pub(crate) unsafe fn clear_pages(&mut self) {
+        // SAFETY: the caller's duty: the pages are this record's alone.
+        unsafe {
+            self.inbox.take();
+            self.for_each_page(|page| {
+                crate::holes::forget(page);
+                (*page).used = 0;
+                (*page).wake = 0;
+                (*page).start_anew();
+                (*page).flags = (*page).flags & !(FULL | REST_PURGED) | IN_QUEUE;
+                (*page).remote.reset(State::Owned);
+            });
+            while !self.theap.full.is_null() {
+                let page = self.theap.full;
+                self.unlink_full(page);
+                self.theap.queues[usize::from((*page).class)].push_back(page);
+            }
+        }
+        self.stacks.top = [null_mut(); CLASS_COUNT];
+        self.stacks.room = self.theap.limits;
+    }
+
+    /// Puts all that lies on stacks and in the inbox home.
+    ///
+    /// # Safety
+    /// - The caller is inside this record's gate, and nobody uses its stacks.
+    pub(crate) unsafe fn settle_all(&mut self) {
+        // SAFETY: the caller's duty.
+        unsafe {
+            self.flush_stacks();
+            self.ring.end();
+            self.theap.reset_limits();
+            self.drain_inbox();
         }
     }
 
@@ -620,7 +714,7 @@ impl Thread {
             }
             if !self.theap.starter.is_null() && (*self.theap.starter).used == 0 {
                 heap::release(core::mem::replace(&mut self.theap.starter, null_mut()));
-                self.counts.allocated(-(SLICE_BYTES as i64));
+                self.count(-(SLICE_BYTES as i64));
             }
         }
         bytes

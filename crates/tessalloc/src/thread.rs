@@ -16,6 +16,7 @@ use core::marker::PhantomPinned;
 use core::ptr::null_mut;
 
 use crate::block::Block;
+use crate::first_class::{self, Core};
 use crate::gate::Gate;
 use crate::inbox::Inbox;
 use crate::options::{self, Opt};
@@ -28,7 +29,7 @@ use crate::report::{self, check};
 use crate::ring::{Ring, send_home};
 use crate::size_class::{BLOCK_BYTES, CLASS_COUNT, ONE_SLICE_BYTES_MAX, SizeClass};
 use crate::stats::{self, Counter};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Lock, Ordering, tls};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering, tls};
 use crate::theap::{EMPTY, ENDED, STARTER_TABLE_AT, Stacks, Theap};
 
 const UNUSED: u32 = 0;
@@ -92,6 +93,16 @@ pub(crate) struct Thread {
     pub(crate) quiet_ticks: u32,
     /// The forking thread has claimed the gate.
     pub(crate) parked: bool,
+    /// The first-class heap whose record this is; null: a thread's own.
+    pub(crate) heap: *mut Core,
+    /// Of a heap's record: the token of the thread that has it; 0: none.
+    pub(crate) lessee: AtomicUsize,
+    pub(crate) next_in_heap: *mut Thread,
+    pub(crate) next_lease: *mut Thread,
+    pub(crate) previous_lease: *mut Thread,
+    /// Of a thread's own record: the heaps' records that it has, and those that it had.
+    pub(crate) leases: *mut Thread,
+    pub(crate) spares: *mut Thread,
     life: AtomicU32,
     next: AtomicPtr<Thread>,
     pub(crate) inbox: Inbox<Page>,
@@ -103,6 +114,8 @@ const _: () = assert!(core::mem::offset_of!(Thread, stacks) == 0);
 
 /// Every record ever made, newest first.
 static ALL: AtomicPtr<Thread> = AtomicPtr::new(null_mut());
+/// The same of first-class heaps.
+static ALL_OF_HEAPS: AtomicPtr<Thread> = AtomicPtr::new(null_mut());
 static RECORDS: Lock = Lock::new();
 /// Memory for records, handed out from one mapping at a time.
 static RECORD_SPACE: RecordSpace = RecordSpace(UnsafeCell::new((null_mut(), 0)));
@@ -134,6 +147,13 @@ impl Thread {
             seen_slow: 0,
             quiet_ticks: 0,
             parked: false,
+            heap: null_mut(),
+            lessee: AtomicUsize::new(0),
+            next_in_heap: null_mut(),
+            next_lease: null_mut(),
+            previous_lease: null_mut(),
+            leases: null_mut(),
+            spares: null_mut(),
             life: AtomicU32::new(UNUSED),
             next: AtomicPtr::new(null_mut()),
             inbox: Inbox::new(),
@@ -144,6 +164,38 @@ impl Thread {
     /// What owner words hold.
     pub(crate) fn token(&self) -> usize {
         (&raw const *self).expose_provenance()
+    }
+
+    /// The record's next life begins.
+    pub(crate) fn begin(&mut self) {
+        self.inbox.open();
+        // ORDER: Release pairs with the Acquire in `is_live`.
+        self.life.store(LIVE, Ordering::Release);
+    }
+
+    /// The life of a heap's record ends: it holds nothing any more, and its inbox is closed.
+    ///
+    /// # Safety
+    /// - The caller is inside the gate.
+    pub(crate) unsafe fn rest(&mut self) {
+        self.heap = null_mut();
+        self.report_all();
+        // ORDER: Release: as at a thread's end.
+        self.life.store(UNUSED, Ordering::Release);
+    }
+
+    /// Whether the record has no life.
+    pub(crate) fn is_resting(&self) -> bool {
+        // ORDER: Acquire pairs with the Release in `rest`.
+        self.life.load(Ordering::Acquire) == UNUSED
+    }
+
+    /// Hands the record's figures to the process's. True if memory came free.
+    fn report_all(&mut self) -> bool {
+        stats::add(Counter::RemoteBatches, core::mem::take(&mut self.ring.sent));
+        // ORDER: Relaxed: one writer.
+        stats::add(Counter::SlowCount, self.counts.slow.swap(0, Ordering::Relaxed));
+        self.counts.report()
     }
 
     pub(crate) fn is_live(&self) -> bool {
@@ -273,9 +325,15 @@ impl Thread {
         }
     }
 
+    /// Forgets what lies on the stacks.
+    pub(crate) fn empty_stacks(&mut self) {
+        self.stacks.top = [null_mut(); CLASS_COUNT];
+        self.stacks.room = [0; CLASS_COUNT];
+    }
+
     /// In a forked child, of a thread that is not there: what its stacks hold can't be told and is lost.
     pub(crate) fn forget_stacks(&mut self) {
-        self.stacks = Stacks::new();
+        self.empty_stacks();
     }
 
     /// Sends the blocks of all stacks home.
@@ -310,17 +368,26 @@ impl Thread {
 ///
 /// # Safety
 /// - `block` is a handed-out block of ours.
-unsafe fn page_of(block: *mut u8) -> *mut Page {
+pub(crate) unsafe fn page_of(block: *mut u8) -> *mut Page {
     match region::find(block.addr()).and_then(|(region, slice)| Some((region, region.start_of(slice)?))) {
         Some((region, slice)) => region.page(slice),
         None => report::corrupted("a block lies in no run", block.addr()),
     }
 }
 
-/// All records; those that are not live are empty.
+/// All records of threads; those that are not live are empty.
 pub(crate) fn all() -> impl Iterator<Item = *mut Thread> {
+    all_in(&ALL)
+}
+
+/// All records of first-class heaps; those that are not live are empty.
+pub(crate) fn all_of_heaps() -> impl Iterator<Item = *mut Thread> {
+    all_in(&ALL_OF_HEAPS)
+}
+
+fn all_in(list: &AtomicPtr<Thread>) -> impl Iterator<Item = *mut Thread> {
     // ORDER: Acquire pairs with the Release in `make_record`.
-    let mut at = ALL.load(Ordering::Acquire);
+    let mut at = list.load(Ordering::Acquire);
     core::iter::from_fn(move || {
         let thread = at;
         if thread.is_null() {
@@ -363,6 +430,11 @@ pub(crate) fn with_shared<T>(act: impl FnOnce(&mut Thread) -> T) -> T {
     act(unsafe { &mut *SHARED.0.get() })
 }
 
+/// The record that threads without one share: its leases, under the lock of [`first_class`].
+pub(crate) fn shared() -> *mut Thread {
+    SHARED.0.get()
+}
+
 #[cold]
 #[inline(never)]
 fn start() -> Option<*mut Thread> {
@@ -400,7 +472,7 @@ fn start_process() {
         return;
     }
     os::exit_hook_create(thread_exit);
-    os::barrier_register();
+    first_class::set_has_barrier(os::barrier_register() && os::barrier_all_threads());
     if Opt::Stats.is_on() {
         os::at_exit(print_stats);
     }
@@ -416,18 +488,21 @@ fn take_record() -> Option<*mut Thread> {
     // Bound: the records there are: the most threads there ever were at once.
     // SAFETY: L2. ORDER: Acquire pairs with the Release at the last thread's end: the record is empty.
     let unused = all().find(|thread| unsafe { (**thread).life.load(Ordering::Acquire) } == UNUSED);
-    let thread = unused.or_else(make_record)?;
+    let thread = unused.or_else(|| make_record(&ALL))?;
     // SAFETY: L1: taken under the lock, from where on nobody else takes it.
-    unsafe {
-        (*thread).inbox.open();
-        // ORDER: Release pairs with the Acquire in `is_live`.
-        (*thread).life.store(LIVE, Ordering::Release);
-    }
+    unsafe { (*thread).begin() };
     Some(thread)
 }
 
-fn make_record() -> Option<*mut Thread> {
-    let bytes = size_of::<Thread>();
+/// Memory that is never given back, for a record or what belongs to one; aligned to 128 if `bytes` is a multiple of that.
+pub(crate) fn record_space(bytes: usize) -> Option<*mut u8> {
+    let _guard = RECORDS.lock();
+    take_space(bytes)
+}
+
+/// As [`record_space`], under [`RECORDS`].
+fn take_space(bytes: usize) -> Option<*mut u8> {
+    let bytes = bytes.next_multiple_of(align_of::<Thread>());
     // SAFETY: under `RECORDS`.
     let space = unsafe { &mut *RECORD_SPACE.0.get() };
     if space.1 < bytes {
@@ -445,18 +520,30 @@ fn make_record() -> Option<*mut Thread> {
         stats::add(Counter::OsCalls, 2);
         *space = (at, mapped);
     }
-    let thread = space.0.cast::<Thread>();
+    let at = space.0;
     *space = (space.0.wrapping_add(bytes), space.1 - bytes);
     stats::add(Counter::RecordBytes, bytes as u64);
+    Some(at)
+}
+
+/// A new record in a list, under [`RECORDS`].
+fn make_record(list: &AtomicPtr<Thread>) -> Option<*mut Thread> {
+    let thread = take_space(size_of::<Thread>())?.cast::<Thread>();
     // SAFETY: fresh memory of the right size; mappings are aligned to OS pages and records are multiples of 128 bytes.
     unsafe {
         thread.write(Thread::new());
         // ORDER: Relaxed, published by the Release store; written under `RECORDS`.
-        (*thread).next.store(ALL.load(Ordering::Relaxed), Ordering::Relaxed);
+        (*thread).next.store(list.load(Ordering::Relaxed), Ordering::Relaxed);
     }
-    // ORDER: Release pairs with the Acquire in `all`.
-    ALL.store(thread, Ordering::Release);
+    // ORDER: Release pairs with the Acquire in `all_in`.
+    list.store(thread, Ordering::Release);
     Some(thread)
+}
+
+/// A new record for a first-class heap, resting; null if memory is out.
+pub(crate) fn make_record_for_heaps() -> *mut Thread {
+    let _guard = RECORDS.lock();
+    make_record(&ALL_OF_HEAPS).unwrap_or(null_mut())
 }
 
 /// Runs as the thread ends, in the rounds of its other destructors: the last rounds of those may still free, so it puts itself
@@ -471,6 +558,7 @@ unsafe extern "C" fn thread_exit(record: *mut c_void) {
             return;
         }
         tls::set((&raw const ENDED).cast_mut());
+        first_class::leave_all(thread);
         let freed = end(thread);
         crate::scavenger::look(freed);
         crate::scavenger::after_thread_end();
@@ -499,10 +587,7 @@ pub(crate) unsafe fn end(thread: *mut Thread) -> bool {
             thread.collect(page);
             page = next;
         }
-        stats::add(Counter::RemoteBatches, core::mem::take(&mut thread.ring.sent));
-        // ORDER: Relaxed: one writer.
-        stats::add(Counter::SlowCount, thread.counts.slow.swap(0, Ordering::Relaxed));
-        let freed = thread.counts.report();
+        let freed = thread.report_all();
         // ORDER: Relaxed: who claims the gate sees it by the Release in `leave`, and finds nothing to trim.
         thread.life.store(ENDING, Ordering::Relaxed);
         thread.gate.leave();
@@ -541,6 +626,8 @@ pub(crate) unsafe fn free_slow(stacks: *mut Stacks, address: *mut u8) {
                 }
             } else if (*page).kind() == Kind::Large && (*page).start == address {
                 return crate::large::free(stacks, page);
+            } else if (*page).kind() == Kind::Small {
+                return first_class::free_small(stacks, page, address.cast());
             }
         }
     }
@@ -591,6 +678,7 @@ unsafe fn free_in_region(stacks: *mut Stacks, region: &'static Region, slice: us
         let page = region.page(start);
         match (*page).kind() {
             Kind::Starter => free_in_page(stacks, page, address.cast(), 16),
+            Kind::Small => first_class::free_small(stacks, page, address.cast()),
             Kind::Large if (*page).start == address => crate::large::free(stacks, page),
             Kind::Offset => crate::offset::free(stacks, page, address),
             _ => report::foreign_pointer("free", address.addr()),
@@ -641,6 +729,7 @@ pub(crate) unsafe fn usable_bytes(address: *const u8, action: &str) -> usize {
                 let at = address.addr() - (*page).start.addr();
                 BLOCK_BYTES[usize::from(*table.add(at / 16)) % CLASS_COUNT] as usize
             }
+            Kind::Small => (*page).block_bytes as usize,
             Kind::Large if (*page).start.cast_const() == address => crate::large::usable_bytes(page),
             Kind::Offset => crate::offset::usable_bytes(page, address),
             _ => report::foreign_pointer(action, address.addr()),
@@ -651,7 +740,7 @@ pub(crate) unsafe fn usable_bytes(address: *const u8, action: &str) -> usize {
 /// What live threads have not yet reported.
 pub(crate) fn pending() -> stats::Pending {
     let mut pending = stats::Pending::default();
-    for thread in all().chain(core::iter::once(SHARED.0.get())) {
+    for thread in all().chain(all_of_heaps()).chain(core::iter::once(SHARED.0.get())) {
         // SAFETY: L2; the figures are atomic, and `sent` may be read a moment apart.
         unsafe {
             pending.allocated_bytes = pending.allocated_bytes.wrapping_add((*thread).counts.unreported());

@@ -52,6 +52,11 @@ pub(crate) fn take(count: usize, align: usize) -> Option<Run> {
     }
 }
 
+/// Takes a run of slices from one region.
+pub(crate) fn take_in(region: &'static Region, count: usize, align: usize) -> Option<Run> {
+    region.take(count, align)
+}
+
 impl Region {
     /// Takes a run; `None` if the region has none.
     pub(super) fn take(&'static self, count: usize, align: usize) -> Option<Run> {

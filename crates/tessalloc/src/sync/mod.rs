@@ -23,6 +23,18 @@ mod real {
     }
 
     pub(crate) use crate::os::{wait, wake};
+
+    /// Has the processor bring a line of memory near, if it can. Touches nothing.
+    #[inline(always)]
+    pub(crate) fn prefetch(at: *const u8) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        // SAFETY: a hint, of any address.
+        unsafe {
+            core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        let _ = at;
+    }
 }
 
 #[cfg(not(loom))]

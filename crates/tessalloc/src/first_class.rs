@@ -1,0 +1,970 @@
+//! First-class heaps: what a heap is inside. Records of the kind that threads have, leased to the threads that use the heap.
+//!
+//! | field       | unit  | touched by                  | always true                                                          |
+//! |-------------|-------|-----------------------------|----------------------------------------------------------------------|
+//! | `id`        | –     | set once                    | F1 never used twice in a process                                     |
+//! | `records`   | –     | under [`HEAPS`]             | F2 all pages of small blocks of the heap are in queues or lists of these records; none is let go |
+//! | `large`     | –     | under [`HEAPS`]             | F3 all large runs of the heap, linked both ways                      |
+//! | `allocated` | bytes | any, Relaxed                | F4 what pages have handed out, and large runs; stacks hold some of it |
+//!
+//! F5 A record is leased to one thread, or to none (`lessee` 0). Only that thread's own steps, or its end, take the lease away
+//!    while the heap lives; when the heap goes the record stays with its last lessee, as a spare. So a thread that finds itself as
+//!    lessee stays it.
+//! F6 A block of a first-class heap lies on no stack but its heap's records', and in no ring: a free that is not by the heap puts
+//!    it home at once. So nobody holds a block when all frees have returned, and a heap can go without asking anybody.
+//!
+//! Lock order: [`ENDED`], [`HEAPS`], records, regions.
+
+use core::cell::UnsafeCell;
+use core::ptr::null_mut;
+
+use crate::block::Block;
+use crate::exchange;
+use crate::heap;
+use crate::holes;
+use crate::large;
+use crate::page::{Kind, OF_HEAP, Page, PageLinks};
+use crate::region::{self, Region, Run, SLICE_BYTES};
+use crate::remote::List;
+use crate::ring::send_home;
+use crate::size_class::SizeClass;
+use crate::stats::{self, Counter};
+use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering, wait};
+use crate::theap::Stacks;
+use crate::thread::{self, Thread};
+
+/// Bytes of a heap's name that are kept.
+pub(crate) const NAME_BYTES: usize = 32;
+
+/// What a heap is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) name: [u8; NAME_BYTES],
+    pub(crate) tag: u64,
+    /// Bytes; `u64::MAX`: none.
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
+    pub(crate) on_limit: Option<Limit>,
+    pub(crate) zeroes: bool,
+    /// The region of an exclusive arena; null: any.
+    pub(crate) region: *const Region,
+}
+
+/// What is called at a limit.
+#[derive(Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) call: unsafe extern "C" fn(argument: *mut core::ffi::c_void, heap: *const Core, kind: u32, wanted: u64),
+    pub(crate) argument: *mut core::ffi::c_void,
+}
+pub(crate) const LIMIT_SOFT: u32 = 1;
+pub(crate) const LIMIT_HARD: u32 = 2;
+
+/// A first-class heap.
+pub(crate) struct Core {
+    pub(crate) id: AtomicU64,
+    records: *mut Thread,
+    large: *mut Page,
+    allocated: AtomicU64,
+    over_soft: AtomicBool,
+    pub(crate) settings: Settings,
+    /// In the list of all heaps, or of places for heaps.
+    next: *mut Core,
+    previous: *mut Core,
+}
+
+struct All {
+    heaps: *mut Core,
+    places: *mut Core,
+    /// Records without heap and lessee, by `next_lease`.
+    records: *mut Thread,
+    next_id: u64,
+    count: u64,
+}
+
+struct AllCell(UnsafeCell<All>);
+// SAFETY: touched under `HEAPS` only.
+unsafe impl Sync for AllCell {}
+
+static HEAPS: Lock = Lock::new();
+/// Held by a thread that has ended while it borrows a record.
+static ENDED: Lock = Lock::new();
+static ALL: AllCell =
+    AllCell(UnsafeCell::new(All { heaps: null_mut(), places: null_mut(), records: null_mut(), next_id: 1, count: 0 }));
+
+/// The locks of this file, in their order, for a fork.
+pub(crate) fn locks() -> [&'static Lock; 2] {
+    [&ENDED, &HEAPS]
+}
+
+/// # Safety
+/// - The caller holds [`HEAPS`] and no other reference from here.
+#[allow(clippy::mut_from_ref, reason = "one at a time, under the lock")]
+unsafe fn all() -> &'static mut All {
+    // SAFETY: the caller's duty.
+    unsafe { &mut *ALL.0.get() }
+}
+
+// ------------------------------------------------------------------------------------------------------ what theaps ask
+
+/// Slices for a heap's page or large run; for the default heap (null) from any region.
+pub(crate) fn take(heap: *mut Core, count: usize, align: usize) -> Option<Run> {
+    // SAFETY: a heap stands while its records are used. `region` is set once.
+    let region = if heap.is_null() { core::ptr::null() } else { unsafe { (*heap).settings.region } };
+    // SAFETY: null, or a region, which is never released while a heap has it.
+    match unsafe { region.as_ref() } {
+        Some(region) => region::take_in(region, count, align),
+        None => region::take(count, align),
+    }
+}
+
+/// Counts bytes that left pages (or came home, below 0).
+pub(crate) fn count(heap: *mut Core, bytes: i64) {
+    // SAFETY: a heap stands while its records are used. ORDER: Relaxed: a figure, and a limit that may be passed by what several
+    // threads take at the same moment.
+    unsafe { (*heap).allocated.fetch_add(bytes as u64, Ordering::Relaxed) };
+}
+
+/// How many of `want` blocks a heap's hard limit lets out.
+pub(crate) fn within_limit(heap: *mut Core, block_bytes: usize, want: u32) -> u32 {
+    if heap.is_null() {
+        return want;
+    }
+    // SAFETY: as in `count`.
+    unsafe {
+        let hard = (*heap).settings.hard;
+        if hard == u64::MAX {
+            return want;
+        }
+        let left = hard.saturating_sub((*heap).allocated());
+        (left / block_bytes as u64).min(u64::from(want)) as u32
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------ making and ending
+
+/// A new heap; null if memory is out.
+pub(crate) fn create(settings: Settings) -> *mut Core {
+    let _guard = HEAPS.lock();
+    // SAFETY: under the lock.
+    let all = unsafe { all() };
+    let core = if all.places.is_null() {
+        match thread::record_space(size_of::<Core>().next_multiple_of(128)) {
+            Some(space) => space.cast(),
+            None => return null_mut(),
+        }
+    } else {
+        let core = all.places;
+        // SAFETY: a place in the list.
+        all.places = unsafe { (*core).next };
+        core
+    };
+    let id = all.next_id;
+    all.next_id += 1;
+    all.count += 1;
+    // SAFETY: a place for a heap, in no list.
+    unsafe {
+        core.write(Core {
+            id: AtomicU64::new(id),
+            records: null_mut(),
+            large: null_mut(),
+            allocated: AtomicU64::new(0),
+            over_soft: AtomicBool::new(false),
+            settings,
+            next: all.heaps,
+            previous: null_mut(),
+        });
+        if !all.heaps.is_null() {
+            (*all.heaps).previous = core;
+        }
+    }
+    all.heaps = core;
+    core
+}
+
+/// Whether the heap's blocks are kept when it goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// They become the default heap's.
+    Delete,
+    /// They are gone.
+    Destroy,
+}
+
+/// Ends a heap.
+///
+/// # Safety
+/// - Nobody allocates from the heap, or frees by it, from now on. On [`End::Destroy`]: nobody uses or frees a block of it by any
+///   way, and all such frees have returned.
+pub(crate) unsafe fn end(core: *mut Core, how: End) {
+    // SAFETY: the caller's duty; under the lock as far as lists are touched. Once out of their lessees' lists, nobody but this
+    // thread and the scavenger comes to the records; the scavenger is kept out by the gates.
+    unsafe {
+        let (mut records, mut large) = {
+            let _guard = HEAPS.lock();
+            let mut record = (*core).records;
+            while !record.is_null() {
+                unlink_lease(record);
+                record = (*record).next_in_heap;
+            }
+            (core::mem::replace(&mut (*core).records, null_mut()), detach_large(core, how))
+        };
+        let first = records;
+        while !records.is_null() {
+            let record = records;
+            records = (*record).next_in_heap;
+            if !(*record).is_live() {
+                // Torn by a fork (see `after_fork`): what it holds is lost.
+                continue;
+            }
+            match how {
+                End::Destroy => {
+                    (*record).gate.exclude();
+                    (*record).destroy_pages();
+                }
+                End::Delete => {
+                    // Its lessee may be putting a block home.
+                    while !(*record).gate.try_claim() {
+                        if !has_barrier() {
+                            (*record).gate.exclude();
+                            break;
+                        }
+                        wait_a_moment();
+                    }
+                    (*record).delete_pages();
+                }
+            }
+            (*record).rest();
+            (*record).gate.unclaim();
+        }
+        let mut large_bytes = 0;
+        while !large.is_null() {
+            let page = large;
+            large = (*page).next;
+            large_bytes += (*page).carved as u64 * SLICE_BYTES as u64;
+            large::release(page);
+        }
+        if how == End::Destroy {
+            // What pages had handed out is gone with them.
+            stats::sub(Counter::AllocatedBytes, (*core).allocated().saturating_sub(large_bytes));
+        }
+        let _guard = HEAPS.lock();
+        let all = all();
+        let mut record = first;
+        while !record.is_null() {
+            let next = (*record).next_in_heap;
+            if (*record).is_resting() {
+                store_record(record, all);
+            }
+            record = next;
+        }
+        if (*core).previous.is_null() {
+            all.heaps = (*core).next;
+        } else {
+            (*(*core).previous).next = (*core).next;
+        }
+        if !(*core).next.is_null() {
+            (*(*core).next).previous = (*core).previous;
+        }
+        // ORDER: Relaxed: ids are compared with those of handles only (F1).
+        (*core).id.store(0, Ordering::Relaxed);
+        (*core).next = all.places;
+        all.places = core;
+        all.count -= 1;
+    }
+}
+
+/// The heap's large runs, to be given back; none if they stay: then they are the default heap's from here on, and who frees one
+/// finds that out under the lock.
+unsafe fn detach_large(core: *mut Core, how: End) -> *mut Page {
+    // SAFETY: the caller holds `HEAPS`.
+    unsafe {
+        let first = core::mem::replace(&mut (*core).large, null_mut());
+        if how == End::Destroy {
+            return first;
+        }
+        let mut page = first;
+        while !page.is_null() {
+            let next = (*page).next;
+            (*page).set_heap(null_mut());
+            page = next;
+        }
+        null_mut()
+    }
+}
+
+/// A moment, when another thread is inside a gate.
+fn wait_a_moment() {
+    static CLOCK: crate::sync::AtomicU32 = crate::sync::AtomicU32::new(0);
+    wait(&CLOCK, 0, 1);
+}
+
+static HAS_BARRIER: AtomicBool = AtomicBool::new(false);
+
+/// Says whether one thread can make all others pass a barrier: without, no thread puts blocks of first-class heaps home itself.
+pub(crate) fn set_has_barrier(has: bool) {
+    // ORDER: Relaxed: false, the cautious value, for who does not see it yet.
+    HAS_BARRIER.store(has, Ordering::Relaxed);
+}
+
+fn has_barrier() -> bool {
+    // ORDER: Relaxed: as above.
+    HAS_BARRIER.load(Ordering::Relaxed)
+}
+
+// ------------------------------------------------------------------------------------------------------------- leases
+
+/// A thread's table of heaps that it used last, and the records it has of them.
+pub(crate) struct Handles([Handle; HANDLE_COUNT]);
+
+const HANDLE_COUNT: usize = 16;
+
+#[derive(Clone, Copy)]
+struct Handle {
+    /// F1: stale where the heap is gone.
+    id: u64,
+    record: *mut Thread,
+}
+
+impl Handles {
+    pub(crate) const fn new() -> Self {
+        Self([Handle { id: 0, record: null_mut() }; HANDLE_COUNT])
+    }
+
+    #[inline(always)]
+    fn get(&self, id: u64) -> *mut Thread {
+        let handle = &self.0[id as usize % HANDLE_COUNT];
+        if handle.id == id { handle.record } else { null_mut() }
+    }
+}
+
+/// What threads have that used no heap yet.
+pub(crate) static NO_HANDLES: Handles = Handles::new();
+// SAFETY: never written.
+unsafe impl Sync for Handles {}
+
+/// The calling thread's record of a heap, if it used the heap lately; else null.
+#[inline(always)]
+pub(crate) fn handle(stacks: *mut Stacks, id: u64) -> *mut Thread {
+    // SAFETY: the calling thread's stacks, whose table is its own; or those in read-only memory, whose table is empty.
+    unsafe { (*(*stacks).handles).get(id) }
+}
+
+/// The calling thread's record of a heap, leased if need be; null if memory is out, or for a thread that has ended.
+///
+/// # Safety
+/// - The heap stands.
+#[cold]
+pub(crate) unsafe fn lease(core: *mut Core, stacks: *mut Stacks) -> *mut Thread {
+    let Some(thread) = thread::current(stacks) else { return null_mut() };
+    // SAFETY: the heap stands, the thread is the caller; lists under the lock.
+    unsafe {
+        // ORDER: Relaxed: set before the caller learned of the heap.
+        let id = (*core).id.load(Ordering::Relaxed);
+        let record = handle(stacks, id);
+        if !record.is_null() {
+            return record;
+        }
+        let _guard = HEAPS.lock();
+        if core::ptr::eq((*thread).stacks.handles, &NO_HANDLES) {
+            match thread::record_space(size_of::<Handles>()) {
+                Some(space) => {
+                    let handles: *mut Handles = space.cast();
+                    handles.write(Handles::new());
+                    (*thread).stacks.handles = handles;
+                }
+                None => return null_mut(),
+            }
+        }
+        let record = lease_locked(core, thread);
+        if !record.is_null() {
+            (*(*thread).stacks.handles.cast_mut()).0[id as usize % HANDLE_COUNT] = Handle { id, record };
+        }
+        record
+    }
+}
+
+unsafe fn lease_locked(core: *mut Core, thread: *mut Thread) -> *mut Thread {
+    // SAFETY: the caller holds `HEAPS`; `thread` is the calling thread's record.
+    unsafe {
+        let all = all();
+        let token = (*thread).token();
+        let mut unleased = null_mut();
+        let mut record = (*core).records;
+        // Bound: the threads that used the heap.
+        while !record.is_null() {
+            // ORDER: Relaxed: written under the lock.
+            let lessee = (*record).lessee.load(Ordering::Relaxed);
+            if lessee == token {
+                return record;
+            }
+            if lessee == 0 && (*record).is_live() {
+                unleased = record;
+            }
+            record = (*record).next_in_heap;
+        }
+        if unleased.is_null() {
+            let mut record = (*thread).spares;
+            if record.is_null() {
+                record = all.records;
+                if record.is_null() {
+                    record = thread::make_record_for_heaps();
+                    if record.is_null() {
+                        return record;
+                    }
+                } else {
+                    all.records = (*record).next_lease;
+                }
+            } else {
+                (*thread).spares = (*record).next_lease;
+            }
+            (*record).heap = core;
+            (*record).next_in_heap = (*core).records;
+            (*core).records = record;
+            (*record).begin();
+            unleased = record;
+        }
+        // ORDER: Relaxed: read by others for being theirs or not.
+        (*unleased).lessee.store(token, Ordering::Relaxed);
+        (*unleased).previous_lease = null_mut();
+        (*unleased).next_lease = (*thread).leases;
+        if !(*thread).leases.is_null() {
+            (*(*thread).leases).previous_lease = unleased;
+        }
+        (*thread).leases = unleased;
+        unleased
+    }
+}
+
+/// Takes a record out of its lessee's list. It stays the lessee's (F5).
+unsafe fn unlink_lease(record: *mut Thread) {
+    // SAFETY: the caller holds `HEAPS`.
+    unsafe {
+        // ORDER: Relaxed: written under the lock.
+        let lessee = (*record).lessee.load(Ordering::Relaxed);
+        if lessee == 0 {
+            return;
+        }
+        let thread: *mut Thread = core::ptr::with_exposed_provenance_mut(lessee);
+        if (*record).previous_lease.is_null() {
+            (*thread).leases = (*record).next_lease;
+        } else {
+            (*(*record).previous_lease).next_lease = (*record).next_lease;
+        }
+        if !(*record).next_lease.is_null() {
+            (*(*record).next_lease).previous_lease = (*record).previous_lease;
+        }
+    }
+}
+
+/// Keeps a record that has no heap any more for its last lessee, or for all if that has ended.
+unsafe fn store_record(record: *mut Thread, all: &mut All) {
+    // SAFETY: the caller holds `HEAPS`; the record is in no list.
+    unsafe {
+        // ORDER: Relaxed: written under the lock.
+        let lessee = (*record).lessee.load(Ordering::Relaxed);
+        let thread: *mut Thread = core::ptr::with_exposed_provenance_mut(lessee);
+        if lessee != 0 && (*thread).is_live() {
+            (*record).next_lease = (*thread).spares;
+            (*thread).spares = record;
+        } else {
+            (*record).lessee.store(0, Ordering::Relaxed);
+            (*record).next_lease = all.records;
+            all.records = record;
+        }
+    }
+}
+
+/// A thread ends: what it leased is free for others, with all its pages.
+///
+/// # Safety
+/// - `thread` is the calling thread's record, after its last allocation.
+pub(crate) unsafe fn leave_all(thread: *mut Thread) {
+    // SAFETY: the caller's duty; lists under the lock.
+    unsafe {
+        if core::ptr::eq((*thread).stacks.handles, &NO_HANDLES) {
+            return;
+        }
+        let _guard = HEAPS.lock();
+        let all = all();
+        end_leases(thread);
+        let mut record = core::mem::replace(&mut (*thread).spares, null_mut());
+        while !record.is_null() {
+            let next = (*record).next_lease;
+            (*record).lessee.store(0, Ordering::Relaxed);
+            store_record(record, all);
+            record = next;
+        }
+        *(*thread).stacks.handles.cast_mut() = Handles::new();
+    }
+}
+
+/// In a forked child, of a thread that is not there: its records go to whoever comes next. Those that were not parked may be torn:
+/// their pages stay as they are until the heap goes, and are lost then.
+///
+/// # Safety
+/// - The caller is the child's only thread, and [`HEAPS`] is free.
+pub(crate) unsafe fn after_fork(own: *mut Thread) {
+    // SAFETY: the caller's duty.
+    unsafe {
+        let own = if own.is_null() { 0 } else { (*own).token() };
+        for record in thread::all_of_heaps() {
+            // ORDER: Relaxed: the child has one thread.
+            let lessee = (*record).lessee.load(Ordering::Relaxed);
+            if lessee == 0 || lessee == own {
+                (*record).parked = false;
+                (*record).gate.reset_in_child();
+                continue;
+            }
+            let thread: *mut Thread = core::ptr::with_exposed_provenance_mut(lessee);
+            (*thread).leases = null_mut();
+            (*thread).spares = null_mut();
+            (*record).lessee.store(0, Ordering::Relaxed);
+            if core::mem::take(&mut (*record).parked) {
+                (*record).gate.reset_in_child();
+                (*record).forget_stacks();
+                (*record).theap.reset_limits();
+            } else {
+                (*record).forsake();
+            }
+        }
+    }
+}
+
+impl Thread {
+    /// Gives all pages of a destroyed heap's record back, with all that lies in them.
+    ///
+    /// # Safety
+    /// - The caller excludes all others from the record, and no block of its pages is used any more.
+    unsafe fn destroy_pages(&mut self) {
+        // SAFETY: the caller's duty: all pages of queues and lists are this record's (F2).
+        unsafe {
+            self.inbox.close();
+            self.for_each_page(|page| heap::release(page));
+        }
+        self.empty_stacks();
+        self.clear_theap();
+    }
+
+    /// Hands all pages of a deleted heap's record to the default heap.
+    ///
+    /// # Safety
+    /// - The caller is inside the record's gate by claim, or nobody else can be.
+    unsafe fn delete_pages(&mut self) {
+        // SAFETY: the caller's duty.
+        unsafe {
+            self.flush_stacks();
+            self.ring.end();
+            self.drain_inbox();
+            self.abandon_pages();
+            self.heap = null_mut();
+            let mut page = self.inbox.close();
+            // Bound: the pages that were in the inbox.
+            while !page.is_null() {
+                let next = crate::inbox::next_of(page);
+                self.collect(page);
+                page = next;
+            }
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------- blocks
+
+impl Core {
+    /// Bytes that pages have handed out, and large runs.
+    pub(crate) fn allocated(&self) -> u64 {
+        // ORDER: Relaxed: a figure. Two threads' counts may be seen in the wrong order.
+        (self.allocated.load(Ordering::Relaxed) as i64).max(0) as u64
+    }
+
+    /// Calls the limit's function.
+    fn call(&self, kind: u32, wanted: usize) {
+        if let Some(limit) = self.settings.on_limit {
+            // SAFETY: who set the limit vouches for function and argument.
+            unsafe { (limit.call)(limit.argument, self, kind, wanted as u64) };
+        }
+    }
+
+    /// Tells once that the soft limit is passed, until the heap has fallen below it again.
+    fn look_at_soft(&self, wanted: usize) {
+        let soft = self.settings.soft;
+        if soft == u64::MAX {
+            return;
+        }
+        let is_over = self.allocated() > soft;
+        // ORDER: Relaxed: one of those who see the change tells.
+        if is_over != self.over_soft.load(Ordering::Relaxed)
+            && self.over_soft.swap(is_over, Ordering::Relaxed) != is_over
+            && is_over
+        {
+            self.call(LIMIT_SOFT, wanted);
+        }
+    }
+}
+
+/// A block of a heap that the thread's stack has not; null if memory is out or the hard limit is reached.
+///
+/// # Safety
+/// - The heap stands.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn alloc_slow(core: *mut Core, size: usize, align: usize, zeroed: bool) -> *mut u8 {
+    if size > crate::raw::BYTES_MAX || !align.is_power_of_two() {
+        return null_mut();
+    }
+    // SAFETY: the caller's duty.
+    unsafe {
+        let mut block = alloc_once(core, size, align, zeroed);
+        if block.is_null() {
+            if (*core).allocated().saturating_add(size as u64) > (*core).settings.hard {
+                (*core).call(LIMIT_HARD, size);
+            } else if region::is_beyond_all(size, align) {
+                return null_mut();
+            } else {
+                crate::scavenger::purge_all(crate::scavenger::HASTY_TRIES);
+            }
+            block = alloc_once(core, size, align, zeroed);
+        }
+        (*core).look_at_soft(size);
+        block
+    }
+}
+
+unsafe fn alloc_once(core: *mut Core, size: usize, align: usize, zeroed: bool) -> *mut u8 {
+    // SAFETY: the caller's duty.
+    unsafe {
+        let Some(class) = SizeClass::of_layout(size, align) else {
+            return alloc_large(core, size, align, zeroed);
+        };
+        let stacks = crate::sync::tls::get();
+        let record = lease(core, stacks);
+        if !record.is_null() {
+            return (*record).alloc(class, zeroed);
+        }
+        if thread::current_if_record(stacks).is_some() || stacks.cast_const() == &raw const crate::theap::EMPTY {
+            // Memory is out.
+            return null_mut();
+        }
+        // A thread that has ended has no leases: it borrows a record for the moment.
+        let _ended = ENDED.lock();
+        let shared = thread::shared();
+        let borrowed = {
+            let _guard = HEAPS.lock();
+            lease_locked(core, shared)
+        };
+        if borrowed.is_null() {
+            return null_mut();
+        }
+        let block = (*borrowed).alloc(class, zeroed);
+        let _guard = HEAPS.lock();
+        end_leases(shared);
+        block
+    }
+}
+
+/// Gives back all leases of a thread.
+///
+/// # Safety
+/// - The caller holds [`HEAPS`], and `thread` is the calling thread's record, or the one under [`ENDED`].
+unsafe fn end_leases(thread: *mut Thread) {
+    // SAFETY: the caller's duty.
+    unsafe {
+        let mut record = core::mem::replace(&mut (*thread).leases, null_mut());
+        while !record.is_null() {
+            let next = (*record).next_lease;
+            (*record).gate.enter();
+            (*record).flush_stacks();
+            (*record).ring.end();
+            (*record).theap.reset_limits();
+            (*record).gate.leave();
+            // ORDER: Relaxed: written under the lock.
+            (*record).lessee.store(0, Ordering::Relaxed);
+            record = next;
+        }
+    }
+}
+
+unsafe fn alloc_large(core: *mut Core, size: usize, align: usize, zeroed: bool) -> *mut u8 {
+    let slices = size.div_ceil(SLICE_BYTES).max(1);
+    let bytes = (slices * SLICE_BYTES) as u64;
+    // SAFETY: the heap stands; the new run is this thread's until it is linked, under the lock.
+    unsafe {
+        // ORDER: Relaxed: a figure; taken back below if it is too much.
+        let before = (*core).allocated.fetch_add(bytes, Ordering::Relaxed);
+        let run = if before.saturating_add(bytes) > (*core).settings.hard {
+            None
+        } else {
+            take(core, slices, align.div_ceil(SLICE_BYTES))
+        };
+        let Some(run) = run else {
+            (*core).allocated.fetch_sub(bytes, Ordering::Relaxed);
+            return null_mut();
+        };
+        let (page, is_fresh) = large::begin_run(run, slices);
+        (*page).flags |= OF_HEAP;
+        stats::add(Counter::AllocatedBytes, bytes);
+        if zeroed && !is_fresh {
+            (*page).start.write_bytes(0, size);
+        }
+        let _guard = HEAPS.lock();
+        (*page).set_heap(core);
+        (*page).previous = null_mut();
+        (*page).next = (*core).large;
+        if !(*core).large.is_null() {
+            (*(*core).large).previous = page;
+        }
+        (*core).large = page;
+        (*page).start
+    }
+}
+
+/// Frees a large run if it is a first-class heap's; false if it is not, or not any more.
+///
+/// # Safety
+/// - The page is a large block that the caller frees.
+pub(crate) unsafe fn free_large(page: *mut Page) -> bool {
+    // SAFETY: the caller's duty; lists under the lock, where a delete would have taken the heap away.
+    unsafe {
+        {
+            let _guard = HEAPS.lock();
+            let core = (*page).heap();
+            if core.is_null() {
+                return false;
+            }
+            if (*page).previous.is_null() {
+                (*core).large = (*page).next;
+            } else {
+                (*(*page).previous).next = (*page).next;
+            }
+            if !(*page).next.is_null() {
+                (*(*page).next).previous = (*page).previous;
+            }
+            count(core, -((*page).carved as i64 * SLICE_BYTES as i64));
+        }
+        large::release(page);
+        true
+    }
+}
+
+/// Frees a small block of a first-class heap, or of one that is being deleted at this moment: it goes onto the heap's own stack of
+/// this thread, or home (F6). Inside the gate, since who deletes the heap comes to the stack by a claim.
+///
+/// # Safety
+/// - The block is a handed-out one of the page, freed by the caller.
+pub(crate) unsafe fn free_small(stacks: *mut Stacks, page: *mut Page, block: *mut Block) {
+    // SAFETY: the caller's duty: the page stands while its block is out.
+    unsafe {
+        if has_barrier()
+            && let Some(thread) = thread::current_if_record(stacks)
+        {
+            // ORDER: Relaxed: a record that this thread leased says so to it for good (F5); any other value means "not mine".
+            let owner = (*page).owner.load(Ordering::Relaxed) & !exchange::OWNER_ENDED;
+            let record: *mut Thread = core::ptr::with_exposed_provenance_mut(owner);
+            if owner != 0 && (*record).lessee.load(Ordering::Relaxed) == (*thread).token() {
+                (*record).gate.enter();
+                // Inside, nobody deletes the heap. ORDER: Relaxed: the gate's Acquire made it visible.
+                let is_home = (*page).owner.load(Ordering::Relaxed) == owner && !(*page).heap().is_null();
+                let class = usize::from((*page).class);
+                let is_done = is_home && crate::raw::push(record.cast(), class, block.cast());
+                if is_home && !is_done {
+                    (*record).put_home(page, block);
+                }
+                (*record).gate.leave();
+                if is_done {
+                    return;
+                }
+                if is_home {
+                    (*record).after_slow();
+                    return;
+                }
+            }
+        }
+        Block::set_next(block, null_mut());
+        let at = PageLinks((*page).start).distance(block);
+        send_home(page, List { head: at, tail: at, count: 1 });
+    }
+}
+
+/// Frees a block by its heap, when the stack of its class has no room.
+///
+/// # Safety
+/// - The heap stands; the block is one of it, freed by the caller, with its class or `None` for a large one.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn free_slow(core: *mut Core, block: *mut u8, class: Option<SizeClass>) {
+    let stacks = crate::sync::tls::get();
+    // SAFETY: the caller's duty.
+    unsafe {
+        let page = thread::page_of(block);
+        if (*page).heap() != core {
+            crate::report::foreign_pointer("free by a heap", block.addr());
+        }
+        if (*page).kind() == Kind::Large {
+            free_large(page);
+            return;
+        }
+        let class = class.unwrap_or((*page).class());
+        let record = lease(core, stacks);
+        if !record.is_null() && (*record).stacks.room[class.index()] > 0 {
+            crate::raw::push(record.cast(), class.index(), block);
+            return;
+        }
+        free_small(stacks, page, block.cast());
+    }
+}
+
+/// Frees all blocks of a heap; pages and large runs of blocks stay its own, ready for the next.
+///
+/// # Safety
+/// - Nobody uses or frees a block of the heap, or allocates from it, meanwhile and all such calls have returned.
+pub(crate) unsafe fn clear(core: *mut Core) {
+    // SAFETY: the caller's duty.
+    unsafe {
+        let mut large = {
+            let _guard = HEAPS.lock();
+            core::mem::replace(&mut (*core).large, null_mut())
+        };
+        let mut large_bytes = 0;
+        while !large.is_null() {
+            let page = large;
+            large = (*page).next;
+            large_bytes += (*page).carved as u64 * SLICE_BYTES as u64;
+            large::release(page);
+        }
+        stats::sub(Counter::AllocatedBytes, (*core).allocated().saturating_sub(large_bytes));
+        let mut record = (*core).records;
+        while !record.is_null() {
+            if (*record).is_live() {
+                (*record).gate.exclude();
+                (*record).clear_pages();
+                (*record).gate.unclaim();
+            }
+            record = (*record).next_in_heap;
+        }
+        // ORDER: Relaxed: nobody else counts.
+        (*core).allocated.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Gives back what the heap holds and nobody uses. Returns bytes. Records whose threads are inside the allocator keep theirs.
+///
+/// # Safety
+/// - The heap stands.
+pub(crate) unsafe fn purge(core: *mut Core) -> u64 {
+    let own = thread::current_if_started().map_or(0, |thread| {
+        // SAFETY: the calling thread's record.
+        unsafe { (*thread).token() }
+    });
+    let mut bytes = 0;
+    let _guard = HEAPS.lock();
+    // SAFETY: under the lock; each record by its gate: the caller's own by right, another's by claim.
+    unsafe {
+        let mut record = (*core).records;
+        while !record.is_null() {
+            // ORDER: Relaxed: written under the lock.
+            if (*record).lessee.load(Ordering::Relaxed) == own && own != 0 {
+                (*record).gate.enter();
+                (*record).flush_stacks();
+                (*record).theap.reset_limits();
+                bytes += (*record).trim();
+                (*record).gate.leave();
+            } else if (*record).is_live() && (*record).gate.try_claim() {
+                bytes += (*record).trim();
+                (*record).gate.unclaim();
+            }
+            record = (*record).next_in_heap;
+        }
+    }
+    bytes
+}
+
+/// A block of a heap: where it is, and how many bytes it can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockInfo {
+    /// The block's first byte.
+    pub address: *mut u8,
+    /// Bytes it can hold.
+    pub bytes: usize,
+}
+
+/// Visits all blocks in use of a heap; false from `visit` ends it. Returns whether it went to the end.
+///
+/// # Safety
+/// - Nobody allocates from the heap or frees a block of it meanwhile, and all such calls have returned. `visit` may not either.
+pub(crate) unsafe fn visit(core: *mut Core, visit: &mut dyn FnMut(BlockInfo) -> bool) -> bool {
+    // SAFETY: the caller's duty: the records are quiet, and the gates keep the scavenger out.
+    unsafe {
+        let mut record = (*core).records;
+        while !record.is_null() {
+            if (*record).is_live() {
+                (*record).gate.exclude();
+                (*record).settle_all();
+                (*record).gate.unclaim();
+            }
+            record = (*record).next_in_heap;
+        }
+        let mut record = (*core).records;
+        while !record.is_null() {
+            if (*record).is_live() {
+                (*record).gate.exclude();
+                let mut goes_on = true;
+                (*record).drain_inbox();
+                (*record).for_each_page(|page| {
+                    goes_on =
+                        goes_on && holes::visit_used(page, &mut |address, bytes| visit(BlockInfo { address, bytes }));
+                });
+                (*record).gate.unclaim();
+                if !goes_on {
+                    return false;
+                }
+            }
+            record = (*record).next_in_heap;
+        }
+        let mut page = (*core).large;
+        while !page.is_null() {
+            let next = (*page).next;
+            if !visit(BlockInfo { address: (*page).start, bytes: large::usable_bytes(page) }) {
+                return false;
+            }
+            page = next;
+        }
+        true
+    }
+}
+
+/// Visits all heaps, newest first; false from `visit` ends it. Made or ended heaps wait meanwhile: `visit` must do neither.
+pub(crate) fn visit_heaps(mut visit: impl FnMut(&Core) -> bool) {
+    let _guard = HEAPS.lock();
+    // SAFETY: under the lock.
+    unsafe {
+        let mut core = all().heaps;
+        while !core.is_null() {
+            if !visit(&*core) {
+                return;
+            }
+            core = (*core).next;
+        }
+    }
+}
+
+/// The id of the heap that an address in use belongs to, 0 for the default heap; `None` if it is none of ours.
+pub(crate) fn id_of(address: *const u8) -> Option<u64> {
+    let (region, slice) = region::find(address.addr())?;
+    let page = region.page(region.start_of(slice)?);
+    // SAFETY: the block is in use, so its page and its heap stand; a heap that is just deleted has a place that is never unmapped.
+    unsafe {
+        if (*page).kind() == Kind::Free {
+            return None;
+        }
+        let core = (*page).heap();
+        // ORDER: Relaxed: set before the block was handed out.
+        Some(if core.is_null() { 0 } else { (*core).id.load(Ordering::Relaxed) })
+    }
+}
+
+/// How many heaps there are besides the default one.
+pub(crate) fn heap_count() -> u64 {
+    let _guard = HEAPS.lock();
+    // SAFETY: under the lock.
+    unsafe { all().count }
+}
