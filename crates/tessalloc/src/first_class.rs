@@ -21,7 +21,6 @@ use core::ptr::null_mut;
 use crate::block::Block;
 use crate::exchange;
 use crate::heap;
-use crate::holes;
 use crate::large;
 use crate::page::{Kind, OF_HEAP, Page, PageLinks};
 use crate::region::{self, Region, Run, SLICE_BYTES};
@@ -32,6 +31,14 @@ use crate::stats::{self, Counter};
 use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering, wait};
 use crate::theap::Stacks;
 use crate::thread::{self, Thread};
+
+mod lease;
+mod visit;
+
+pub(crate) use lease::{Handles, NO_HANDLES, after_fork, handle, leave_all};
+use lease::{end_leases, lease, lease_locked, store_record, unlink_lease};
+pub use visit::BlockInfo;
+pub(crate) use visit::{visit, visit_heaps};
 
 /// Bytes of a heap's name that are kept.
 pub(crate) const NAME_BYTES: usize = 32;
@@ -311,225 +318,6 @@ fn has_barrier() -> bool {
     HAS_BARRIER.load(Ordering::Relaxed)
 }
 
-// ------------------------------------------------------------------------------------------------------------- leases
-
-/// A thread's table of heaps that it used last, and the records it has of them.
-pub(crate) struct Handles([Handle; HANDLE_COUNT]);
-
-const HANDLE_COUNT: usize = 16;
-
-#[derive(Clone, Copy)]
-struct Handle {
-    /// F1: stale where the heap is gone.
-    id: u64,
-    record: *mut Thread,
-}
-
-impl Handles {
-    pub(crate) const fn new() -> Self {
-        Self([Handle { id: 0, record: null_mut() }; HANDLE_COUNT])
-    }
-
-    #[inline(always)]
-    fn get(&self, id: u64) -> *mut Thread {
-        let handle = &self.0[id as usize % HANDLE_COUNT];
-        if handle.id == id { handle.record } else { null_mut() }
-    }
-}
-
-/// What threads have that used no heap yet.
-pub(crate) static NO_HANDLES: Handles = Handles::new();
-// SAFETY: never written.
-unsafe impl Sync for Handles {}
-
-/// The calling thread's record of a heap, if it used the heap lately; else null.
-#[inline(always)]
-pub(crate) fn handle(stacks: *mut Stacks, id: u64) -> *mut Thread {
-    // SAFETY: the calling thread's stacks, whose table is its own; or those in read-only memory, whose table is empty.
-    unsafe { (*(*stacks).handles).get(id) }
-}
-
-/// The calling thread's record of a heap, leased if need be; null if memory is out, or for a thread that has ended.
-///
-/// # Safety
-/// - The heap stands.
-#[cold]
-pub(crate) unsafe fn lease(core: *mut Core, stacks: *mut Stacks) -> *mut Thread {
-    let Some(thread) = thread::current(stacks) else { return null_mut() };
-    // SAFETY: the heap stands, the thread is the caller; lists under the lock.
-    unsafe {
-        // ORDER: Relaxed: set before the caller learned of the heap.
-        let id = (*core).id.load(Ordering::Relaxed);
-        let record = handle(stacks, id);
-        if !record.is_null() {
-            return record;
-        }
-        let _guard = HEAPS.lock();
-        if core::ptr::eq((*thread).stacks.handles, &NO_HANDLES) {
-            match thread::record_space(size_of::<Handles>()) {
-                Some(space) => {
-                    let handles: *mut Handles = space.cast();
-                    handles.write(Handles::new());
-                    (*thread).stacks.handles = handles;
-                }
-                None => return null_mut(),
-            }
-        }
-        let record = lease_locked(core, thread);
-        if !record.is_null() {
-            (*(*thread).stacks.handles.cast_mut()).0[id as usize % HANDLE_COUNT] = Handle { id, record };
-        }
-        record
-    }
-}
-
-unsafe fn lease_locked(core: *mut Core, thread: *mut Thread) -> *mut Thread {
-    // SAFETY: the caller holds `HEAPS`; `thread` is the calling thread's record.
-    unsafe {
-        let all = all();
-        let token = (*thread).token();
-        let mut unleased = null_mut();
-        let mut record = (*core).records;
-        // Bound: the threads that used the heap.
-        while !record.is_null() {
-            // ORDER: Relaxed: written under the lock.
-            let lessee = (*record).lessee.load(Ordering::Relaxed);
-            if lessee == token {
-                return record;
-            }
-            if lessee == 0 && (*record).is_live() {
-                unleased = record;
-            }
-            record = (*record).next_in_heap;
-        }
-        if unleased.is_null() {
-            let mut record = (*thread).spares;
-            if record.is_null() {
-                record = all.records;
-                if record.is_null() {
-                    record = thread::make_record_for_heaps();
-                    if record.is_null() {
-                        return record;
-                    }
-                } else {
-                    all.records = (*record).next_lease;
-                }
-            } else {
-                (*thread).spares = (*record).next_lease;
-            }
-            (*record).heap = core;
-            (*record).next_in_heap = (*core).records;
-            (*core).records = record;
-            (*record).begin();
-            unleased = record;
-        }
-        // ORDER: Relaxed: read by others for being theirs or not.
-        (*unleased).lessee.store(token, Ordering::Relaxed);
-        (*unleased).previous_lease = null_mut();
-        (*unleased).next_lease = (*thread).leases;
-        if !(*thread).leases.is_null() {
-            (*(*thread).leases).previous_lease = unleased;
-        }
-        (*thread).leases = unleased;
-        unleased
-    }
-}
-
-/// Takes a record out of its lessee's list. It stays the lessee's (F5).
-unsafe fn unlink_lease(record: *mut Thread) {
-    // SAFETY: the caller holds `HEAPS`.
-    unsafe {
-        // ORDER: Relaxed: written under the lock.
-        let lessee = (*record).lessee.load(Ordering::Relaxed);
-        if lessee == 0 {
-            return;
-        }
-        let thread: *mut Thread = core::ptr::with_exposed_provenance_mut(lessee);
-        if (*record).previous_lease.is_null() {
-            (*thread).leases = (*record).next_lease;
-        } else {
-            (*(*record).previous_lease).next_lease = (*record).next_lease;
-        }
-        if !(*record).next_lease.is_null() {
-            (*(*record).next_lease).previous_lease = (*record).previous_lease;
-        }
-    }
-}
-
-/// Keeps a record that has no heap any more for its last lessee, or for all if that has ended.
-unsafe fn store_record(record: *mut Thread, all: &mut All) {
-    // SAFETY: the caller holds `HEAPS`; the record is in no list.
-    unsafe {
-        // ORDER: Relaxed: written under the lock.
-        let lessee = (*record).lessee.load(Ordering::Relaxed);
-        let thread: *mut Thread = core::ptr::with_exposed_provenance_mut(lessee);
-        if lessee != 0 && (*thread).is_live() {
-            (*record).next_lease = (*thread).spares;
-            (*thread).spares = record;
-        } else {
-            (*record).lessee.store(0, Ordering::Relaxed);
-            (*record).next_lease = all.records;
-            all.records = record;
-        }
-    }
-}
-
-/// A thread ends: what it leased is free for others, with all its pages.
-///
-/// # Safety
-/// - `thread` is the calling thread's record, after its last allocation.
-pub(crate) unsafe fn leave_all(thread: *mut Thread) {
-    // SAFETY: the caller's duty; lists under the lock.
-    unsafe {
-        if core::ptr::eq((*thread).stacks.handles, &NO_HANDLES) {
-            return;
-        }
-        let _guard = HEAPS.lock();
-        let all = all();
-        end_leases(thread);
-        let mut record = core::mem::replace(&mut (*thread).spares, null_mut());
-        while !record.is_null() {
-            let next = (*record).next_lease;
-            (*record).lessee.store(0, Ordering::Relaxed);
-            store_record(record, all);
-            record = next;
-        }
-        *(*thread).stacks.handles.cast_mut() = Handles::new();
-    }
-}
-
-/// In a forked child, of a thread that is not there: its records go to whoever comes next. Those that were not parked may be torn:
-/// their pages stay as they are until the heap goes, and are lost then.
-///
-/// # Safety
-/// - The caller is the child's only thread, and [`HEAPS`] is free.
-pub(crate) unsafe fn after_fork(own: *mut Thread) {
-    // SAFETY: the caller's duty.
-    unsafe {
-        let own = if own.is_null() { 0 } else { (*own).token() };
-        for record in thread::all_of_heaps() {
-            // ORDER: Relaxed: the child has one thread.
-            let lessee = (*record).lessee.load(Ordering::Relaxed);
-            if lessee == 0 || lessee == own {
-                (*record).parked = false;
-                (*record).gate.reset_in_child();
-                continue;
-            }
-            let thread: *mut Thread = core::ptr::with_exposed_provenance_mut(lessee);
-            (*thread).leases = null_mut();
-            (*thread).spares = null_mut();
-            (*record).lessee.store(0, Ordering::Relaxed);
-            if core::mem::take(&mut (*record).parked) {
-                (*record).gate.reset_in_child();
-                (*record).forget_stacks();
-                (*record).theap.reset_limits();
-            } else {
-                (*record).forsake();
-            }
-        }
-    }
-}
-
 impl Thread {
     /// Gives all pages of a destroyed heap's record back, with all that lies in them.
     ///
@@ -659,28 +447,6 @@ unsafe fn alloc_once(core: *mut Core, size: usize, align: usize, zeroed: bool) -
         let _guard = HEAPS.lock();
         end_leases(shared);
         block
-    }
-}
-
-/// Gives back all leases of a thread.
-///
-/// # Safety
-/// - The caller holds [`HEAPS`], and `thread` is the calling thread's record, or the one under [`ENDED`].
-unsafe fn end_leases(thread: *mut Thread) {
-    // SAFETY: the caller's duty.
-    unsafe {
-        let mut record = core::mem::replace(&mut (*thread).leases, null_mut());
-        while !record.is_null() {
-            let next = (*record).next_lease;
-            (*record).gate.enter();
-            (*record).flush_stacks();
-            (*record).ring.end();
-            (*record).theap.reset_limits();
-            (*record).gate.leave();
-            // ORDER: Relaxed: written under the lock.
-            (*record).lessee.store(0, Ordering::Relaxed);
-            record = next;
-        }
     }
 }
 
@@ -876,75 +642,6 @@ pub(crate) unsafe fn purge(core: *mut Core) -> u64 {
         }
     }
     bytes
-}
-
-/// A block of a heap: where it is, and how many bytes it can hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockInfo {
-    /// The block's first byte.
-    pub address: *mut u8,
-    /// Bytes it can hold.
-    pub bytes: usize,
-}
-
-/// Visits all blocks in use of a heap; false from `visit` ends it. Returns whether it went to the end.
-///
-/// # Safety
-/// - Nobody allocates from the heap or frees a block of it meanwhile, and all such calls have returned. `visit` may not either.
-pub(crate) unsafe fn visit(core: *mut Core, visit: &mut dyn FnMut(BlockInfo) -> bool) -> bool {
-    // SAFETY: the caller's duty: the records are quiet, and the gates keep the scavenger out.
-    unsafe {
-        let mut record = (*core).records;
-        while !record.is_null() {
-            if (*record).is_live() {
-                (*record).gate.exclude();
-                (*record).settle_all();
-                (*record).gate.unclaim();
-            }
-            record = (*record).next_in_heap;
-        }
-        let mut record = (*core).records;
-        while !record.is_null() {
-            if (*record).is_live() {
-                (*record).gate.exclude();
-                let mut goes_on = true;
-                (*record).drain_inbox();
-                (*record).for_each_page(|page| {
-                    goes_on =
-                        goes_on && holes::visit_used(page, &mut |address, bytes| visit(BlockInfo { address, bytes }));
-                });
-                (*record).gate.unclaim();
-                if !goes_on {
-                    return false;
-                }
-            }
-            record = (*record).next_in_heap;
-        }
-        let mut page = (*core).large;
-        while !page.is_null() {
-            let next = (*page).next;
-            if !visit(BlockInfo { address: (*page).start, bytes: large::usable_bytes(page) }) {
-                return false;
-            }
-            page = next;
-        }
-        true
-    }
-}
-
-/// Visits all heaps, newest first; false from `visit` ends it. Made or ended heaps wait meanwhile: `visit` must do neither.
-pub(crate) fn visit_heaps(mut visit: impl FnMut(&Core) -> bool) {
-    let _guard = HEAPS.lock();
-    // SAFETY: under the lock.
-    unsafe {
-        let mut core = all().heaps;
-        while !core.is_null() {
-            if !visit(&*core) {
-                return;
-            }
-            core = (*core).next;
-        }
-    }
 }
 
 /// The id of the heap that an address in use belongs to, 0 for the default heap; `None` if it is none of ours.

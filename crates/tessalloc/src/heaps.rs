@@ -225,9 +225,7 @@ impl Heap {
 
     /// The heap's name; empty if it has none.
     pub fn name(&self) -> &str {
-        let name = &self.core().settings.name;
-        let len = name.iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
-        core::str::from_utf8(&name[..len]).unwrap_or_default()
+        text_of(&self.core().settings.name)
     }
 
     /// The number that the heap was made with; 0 if with none.
@@ -381,6 +379,41 @@ impl core::fmt::Debug for Heap {
 /// use meanwhile.
 pub fn heap_of(address: *const u8) -> Option<HeapId> {
     first_class::id_of(address).map(HeapId)
+}
+
+/// What a heap is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeapInfo {
+    /// The heap's id.
+    pub id: HeapId,
+    /// The number that it was made with.
+    pub tag: u64,
+    /// Bytes handed out.
+    pub allocated_bytes: u64,
+    name: [u8; NAME_BYTES],
+}
+
+impl HeapInfo {
+    /// The heap's name; empty if it has none.
+    pub fn name(&self) -> &str {
+        text_of(&self.name)
+    }
+}
+
+fn text_of(name: &[u8; NAME_BYTES]) -> &str {
+    let len = name.iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
+    core::str::from_utf8(&name[..len]).unwrap_or_default()
+}
+
+/// Visits all heaps but the default one, newest first; ends when `visit` returns false. From any thread. Heaps are neither made nor
+/// ended meanwhile: `visit` must do neither, and allocate from no heap but the default one.
+pub fn visit_heaps(mut visit: impl FnMut(HeapInfo) -> bool) {
+    first_class::visit_heaps(|core| {
+        // ORDER: Relaxed: set once.
+        let id = HeapId(core.id.load(Ordering::Relaxed));
+        visit(HeapInfo { id, tag: core.settings.tag, allocated_bytes: core.allocated(), name: core.settings.name })
+    });
 }
 
 /// How many heaps there are besides the default one.

@@ -96,6 +96,9 @@ pub use global::{Configured, Tessalloc, VERSION, print_options, print_stats, pur
 #[cfg(not(loom))]
 pub use options::{Opt, Options};
 #[cfg(not(loom))]
-pub use heaps::{BlockInfo, Heap, HeapId, HeapOptions, LimitKind, LimitReached, OutOfMemory, heap_count, heap_of};
+pub use heaps::{
+    BlockInfo, Heap, HeapId, HeapInfo, HeapOptions, LimitKind, LimitReached, OutOfMemory, heap_count, heap_of,
+    visit_heaps,
+};
 #[cfg(not(loom))]
 pub use stats::Stats;

@@ -40,6 +40,9 @@ pub(crate) fn pop(stacks: *mut Stacks, class: SizeClass) -> *mut u8 {
 }
 
 /// Puts a freed block on this thread's stack; false if that has no room.
+///
+/// # Safety
+/// - The stacks are the calling thread's or read-only, and the block is a freed one of the class.
 #[inline(always)]
 pub(crate) unsafe fn push(stacks: *mut Stacks, class: usize, block: *mut u8) -> bool {
     // SAFETY: classes are below the tables' length (S4). T1, T2: the stack is this thread's, and the caller freed the block. The

@@ -328,6 +328,61 @@ fn zeroing_heaps_zero_what_was_used_before() {
 }
 
 #[test]
+fn heaps_are_listed_with_name_and_tag() {
+    let named = HeapOptions::new().name("sessions of a user with a name that is cut é").tag(5).build().expect("a heap");
+    assert_eq!(named.name(), "sessions of a user with a name t");
+    let _block = named.alloc(Layout::new::<u64>());
+    let mut found = None;
+    tessalloc::visit_heaps(|info| {
+        if info.id == named.id() {
+            found = Some(info);
+        }
+        found.is_none()
+    });
+    let info = found.expect("the heap is listed");
+    assert_eq!((info.tag, info.name()), (5, named.name()));
+    assert!(info.allocated_bytes >= 8);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn forked_children_use_and_end_the_heaps_of_all_threads() {
+    let heap = Heap::new().expect("a heap");
+    let mine = Owned::new(&heap, Layout::new::<[u8; 300]>(), 9);
+    let (to_main, from_other) = mpsc::channel();
+    let (to_other, from_main) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let heap = &heap;
+        scope.spawn(move || {
+            to_main.send(Owned::new(heap, Layout::new::<[u8; 40]>(), 8)).expect("main waits");
+            let _ = from_main.recv();
+        });
+        let others = from_other.recv().expect("the other thread has allocated");
+        // SAFETY: the child calls this allocator and ends itself; the timer ends it if it hangs.
+        unsafe {
+            let child = libc::fork();
+            assert!(child >= 0, "a process for a test");
+            if child == 0 {
+                libc::alarm(10);
+                others.free_plain();
+                for i in 0..1000 {
+                    Owned::new(heap, Layout::new::<[u8; 40]>(), i as u8).free_by(heap);
+                }
+                mine.free_by(heap);
+                std::ptr::read(heap).destroy();
+                libc::_exit(0);
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &mut status, 0), child);
+            assert_eq!(status, 0, "the child hangs or crashes");
+        }
+        mine.check();
+        others.free_by(heap);
+        drop(to_other);
+    });
+}
+
+#[test]
 fn many_heaps_live_at_once() {
     let heaps: Vec<Heap> = (0..2_000).map(|_| Heap::new().expect("a heap")).collect();
     let blocks: Vec<Owned> =

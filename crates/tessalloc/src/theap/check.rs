@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::sync::Ordering;
 
 impl Thread {
     /// Checks T1–T5, and each page of a queue or of the list of full ones by its own check. Returns how many pages there are.

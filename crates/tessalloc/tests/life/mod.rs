@@ -3,6 +3,7 @@
 //!
 //! The test program itself allocates from the system's allocator. What the life sees goes to standard output, a line each.
 
+use std::alloc::Layout;
 use std::process::{Command, Output};
 use std::sync::mpsc;
 use std::thread;
@@ -294,6 +295,42 @@ impl Life {
         blocks.into_iter().flatten().for_each(Block::free);
     }
 
+    /// Heaps that end with blocks of two threads in them, one way and the other.
+    fn heaps(&mut self) {
+        for destroys in [true, false] {
+            let Ok(mut heap) = tessalloc::Heap::new() else {
+                assert!(self.may_fail, "no memory for a heap");
+                continue;
+            };
+            let fill = |heap: &tessalloc::Heap| -> Vec<Option<Block>> {
+                let sizes = [1, 40, 700, 5000, 30_000, 90_000, 3 << 20];
+                let alloc = |size: usize| heap.alloc(Layout::from_size_align(size, 16).expect("a layout"));
+                sizes.into_iter().cycle().take(70).map(|size| Block::at(alloc(size)?.as_ptr(), size, 77)).collect()
+            };
+            let mut blocks = fill(&heap);
+            let others = std::thread::scope(|scope| scope.spawn(|| fill(&heap)).join().expect("a thread ends well"));
+            blocks.extend(others);
+            assert!(self.may_fail || blocks.iter().all(Option::is_some), "no memory for blocks of a heap");
+            let mut kept: Vec<Block> = blocks.into_iter().flatten().collect();
+            for block in kept.split_off(kept.len() / 2) {
+                block.free();
+            }
+            let mut visited = 0;
+            heap.visit(|_| {
+                visited += 1;
+                true
+            });
+            assert_eq!(visited, kept.len(), "the blocks in use");
+            heap.purge();
+            if destroys {
+                heap.destroy();
+            } else {
+                heap.delete();
+                self.blocks.extend(kept);
+            }
+        }
+    }
+
     /// A child that allocates and frees what it inherited.
     fn fork(&mut self) {
         // SAFETY: the child uses the allocator under test and system calls only, and ends without running anything else.
@@ -354,6 +391,8 @@ fn live(may_fail: bool) {
     life.threads();
     life.add_up();
     life.holes();
+    life.heaps();
+    life.add_up();
     life.fork();
     tessalloc::purge();
     life.add_up();
