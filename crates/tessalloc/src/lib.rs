@@ -94,11 +94,11 @@ pub use buffer::{Buffer, BufferStats};
 #[cfg(not(loom))]
 pub use global::{Configured, Tessalloc, VERSION, print_options, print_stats, purge, stats};
 #[cfg(not(loom))]
-pub use options::{Opt, Options};
-#[cfg(not(loom))]
 pub use heaps::{
     BlockInfo, Heap, HeapId, HeapInfo, HeapOptions, LimitKind, LimitReached, OutOfMemory, heap_count, heap_of,
     visit_heaps,
 };
+#[cfg(not(loom))]
+pub use options::{Opt, Options};
 #[cfg(not(loom))]
 pub use stats::Stats;
