@@ -644,19 +644,19 @@ pub(crate) unsafe fn purge(core: *mut Core) -> u64 {
     bytes
 }
 
-/// The id of the heap that an address in use belongs to, 0 for the default heap; `None` if it is none of ours.
-pub(crate) fn id_of(address: *const u8) -> Option<u64> {
+/// The heap that an address in use belongs to, null for the default heap; `None` if it is none of ours.
+pub(crate) fn core_of(address: *const u8) -> Option<*mut Core> {
     let (region, slice) = region::find(address.addr())?;
     let page = region.page(region.start_of(slice)?);
-    // SAFETY: the block is in use, so its page and its heap stand; a heap that is just deleted has a place that is never unmapped.
-    unsafe {
-        if (*page).kind() == Kind::Free {
-            return None;
-        }
-        let core = (*page).heap();
-        // ORDER: Relaxed: set before the block was handed out.
-        Some(if core.is_null() { 0 } else { (*core).id.load(Ordering::Relaxed) })
-    }
+    // SAFETY: the block is in use, so its page stands.
+    unsafe { if (*page).kind() == Kind::Free { None } else { Some((*page).heap()) } }
+}
+
+/// The id of that heap, 0 for the default heap.
+pub(crate) fn id_of(address: *const u8) -> Option<u64> {
+    // SAFETY: the block is in use, and so its heap stands; one that is just deleted has a place that is never unmapped.
+    // ORDER: Relaxed: set before the block was handed out.
+    core_of(address).map(|core| if core.is_null() { 0 } else { unsafe { (*core).id.load(Ordering::Relaxed) } })
 }
 
 /// How many heaps there are besides the default one.

@@ -218,6 +218,25 @@ impl Heap {
         Ok(work(&heap.0))
     }
 
+    /// The heap as one pointer, for C or another place that keeps one word. The heap goes on: it is ended by what
+    /// [`Heap::from_raw`] gives.
+    pub fn into_raw(self) -> NonNull<c_void> {
+        ManuallyDrop::new(self).core.cast()
+    }
+
+    /// The heap behind a pointer of [`Heap::into_raw`], or of [`heap_at`]. Cost: two loads.
+    ///
+    /// # Safety
+    /// - The pointer is of one of these, and the heap stands. Of all values for one heap at most one is dropped, deleted or destroyed,
+    ///   as the last use of any of them; only the one that alone exists is borrowed `&mut`.
+    #[inline]
+    pub unsafe fn from_raw(heap: NonNull<c_void>) -> ManuallyDrop<Heap> {
+        let core: NonNull<Core> = heap.cast();
+        // SAFETY: the caller's duty: the heap stands. ORDER: Relaxed: set once.
+        let (id, zeroes) = unsafe { (core.as_ref().id.load(Ordering::Relaxed), core.as_ref().settings.zeroes) };
+        ManuallyDrop::new(Heap { core, id, zeroes })
+    }
+
     /// The heap's id.
     pub fn id(&self) -> HeapId {
         HeapId(self.id)
@@ -379,6 +398,12 @@ impl core::fmt::Debug for Heap {
 /// use meanwhile.
 pub fn heap_of(address: *const u8) -> Option<HeapId> {
     first_class::id_of(address).map(HeapId)
+}
+
+/// The heap that the block at an address is of, for [`Heap::from_raw`]; `None` for the default heap's blocks and for addresses in no
+/// block of ours. The block is in use meanwhile.
+pub fn heap_at(address: *const u8) -> Option<NonNull<c_void>> {
+    NonNull::new(first_class::core_of(address)?).map(NonNull::cast)
 }
 
 /// What a heap is at the moment.

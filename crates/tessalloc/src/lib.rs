@@ -95,7 +95,7 @@ pub use buffer::{Buffer, BufferStats};
 pub use global::{Configured, Tessalloc, VERSION, print_options, print_stats, purge, stats};
 #[cfg(not(loom))]
 pub use heaps::{
-    BlockInfo, Heap, HeapId, HeapInfo, HeapOptions, LimitKind, LimitReached, OutOfMemory, heap_count, heap_of,
+    BlockInfo, Heap, HeapId, HeapInfo, HeapOptions, LimitKind, LimitReached, OutOfMemory, heap_at, heap_count, heap_of,
     visit_heaps,
 };
 #[cfg(not(loom))]
