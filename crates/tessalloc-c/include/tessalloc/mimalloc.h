@@ -7,6 +7,8 @@
  *   mi_collect(false)                              does nothing: there is nothing that waits to be collected
  *   mi_thread_init, mi_process_init and …_done     do nothing: threads begin with their first block and end by themselves
  *   alignment at an offset                         up to 4 MiB (mimalloc: 64 KiB)
+ *   options                                        those that tessalloc has too steer it: show_stats, verbose, max_warnings,
+ *                                                  purge_delay and arena_reserve; all others read 0 and take no value
  *   mi_new and its kin, from C, out of memory      abort; from C++ they ask the new-handler and throw std::bad_alloc
  *
  * What has no counterpart is listed in docs/c-api.md.
@@ -19,6 +21,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -251,6 +254,130 @@ TESSALLOC_MI void mi_process_init(void) TESSALLOC_MI_NOEXCEPT {}
 TESSALLOC_MI void mi_process_done(void) TESSALLOC_MI_NOEXCEPT {}
 TESSALLOC_MI void mi_thread_init(void) TESSALLOC_MI_NOEXCEPT {}
 TESSALLOC_MI void mi_thread_done(void) TESSALLOC_MI_NOEXCEPT {}
+
+typedef void(mi_cdecl mi_output_fun)(const char *msg, void *arg);
+
+/* ---- Options ---- */
+
+typedef enum mi_option_e {
+  mi_option_show_errors,
+  mi_option_show_stats,
+  mi_option_verbose,
+  mi_option_deprecated_eager_commit,
+  mi_option_arena_eager_commit,
+  mi_option_purge_decommits,
+  mi_option_allow_large_os_pages,
+  mi_option_reserve_huge_os_pages,
+  mi_option_reserve_huge_os_pages_at,
+  mi_option_reserve_os_memory,
+  mi_option_deprecated_segment_cache,
+  mi_option_deprecated_page_reset,
+  mi_option_deprecated_abandoned_page_purge,
+  mi_option_deprecated_segment_reset,
+  mi_option_deprecated_eager_commit_delay,
+  mi_option_purge_delay,
+  mi_option_use_numa_nodes,
+  mi_option_disallow_os_alloc,
+  mi_option_os_tag,
+  mi_option_max_errors,
+  mi_option_max_warnings,
+  mi_option_deprecated_max_segment_reclaim,
+  mi_option_destroy_on_exit,
+  mi_option_arena_reserve,
+  mi_option_arena_purge_mult,
+  mi_option_deprecated_purge_extend_delay,
+  mi_option_disallow_arena_alloc,
+  mi_option_retry_on_oom,
+  mi_option_visit_abandoned,
+  mi_option_guarded_min,
+  mi_option_guarded_max,
+  mi_option_guarded_precise,
+  mi_option_guarded_sample_rate,
+  mi_option_guarded_sample_seed,
+  mi_option_generic_collect,
+  mi_option_page_reclaim_on_free,
+  mi_option_page_full_retain,
+  mi_option_page_max_candidates,
+  mi_option_max_vabits,
+  mi_option_pagemap_commit,
+  mi_option_page_commit_on_demand,
+  mi_option_page_max_reclaim,
+  mi_option_page_cross_thread_max_reclaim,
+  mi_option_allow_thp,
+  mi_option_minimal_purge_size,
+  mi_option_arena_max_object_size,
+  mi_option_arena_is_numa_local,
+  _mi_option_last,
+  mi_option_large_os_pages = mi_option_allow_large_os_pages,
+  mi_option_eager_region_commit = mi_option_arena_eager_commit,
+  mi_option_reset_decommits = mi_option_purge_decommits,
+  mi_option_reset_delay = mi_option_purge_delay,
+  mi_option_limit_os_alloc = mi_option_disallow_os_alloc
+} mi_option_t;
+
+/* tessalloc's option; -1 where there is none. */
+TESSALLOC_MI int tessalloc_mi_option(mi_option_t option) {
+  return option == mi_option_show_stats      ? (int)TESSALLOC_OPTION_STATS
+         : option == mi_option_verbose       ? (int)TESSALLOC_OPTION_VERBOSE
+         : option == mi_option_max_warnings  ? (int)TESSALLOC_OPTION_MAX_WARNINGS
+         : option == mi_option_purge_delay   ? (int)TESSALLOC_OPTION_PURGE_DELAY
+         : option == mi_option_arena_reserve ? (int)TESSALLOC_OPTION_RESERVE
+                                             : -1;
+}
+/* Sizes are set and got in KiB, except by mi_option_get_size. */
+TESSALLOC_MI uint64_t tessalloc_mi_option_unit(mi_option_t option) {
+  return option == mi_option_arena_reserve ? 1024 : 1;
+}
+TESSALLOC_MI long mi_option_get(mi_option_t option) {
+  return (long)(tessalloc_option_get(tessalloc_mi_option(option)) / tessalloc_mi_option_unit(option));
+}
+TESSALLOC_MI long mi_option_get_clamp(mi_option_t option, long min, long max) {
+  const long value = mi_option_get(option);
+  return value < min ? min : value > max ? max : value;
+}
+TESSALLOC_MI size_t mi_option_get_size(mi_option_t option) {
+  return (size_t)tessalloc_option_get(tessalloc_mi_option(option));
+}
+/* A value out of range becomes the nearest that is in it; below 0 means "never", and so the most. */
+TESSALLOC_MI void mi_option_set(mi_option_t option, long value) {
+  tessalloc_option_info_t info;
+  info.struct_bytes = sizeof info;
+  if (tessalloc_option_info(tessalloc_mi_option(option), &info) != 0) return;
+  const uint64_t unit = tessalloc_mi_option_unit(option);
+  uint64_t wanted = value < 0 || (uint64_t)value > info.most / unit ? info.most : (uint64_t)value * unit;
+  if (wanted < info.least) wanted = info.least;
+  tessalloc_option_set(tessalloc_mi_option(option), wanted);
+}
+/* As mi_option_set, unless somebody has given a value. */
+TESSALLOC_MI void mi_option_set_default(mi_option_t option, long value) {
+  tessalloc_option_info_t info;
+  info.struct_bytes = sizeof info;
+  if (tessalloc_option_info(tessalloc_mi_option(option), &info) == 0 && info.source == TESSALLOC_SOURCE_DEFAULT) {
+    mi_option_set(option, value);
+  }
+}
+TESSALLOC_MI bool mi_option_is_enabled(mi_option_t option) { return mi_option_get(option) != 0; }
+TESSALLOC_MI void mi_option_set_enabled(mi_option_t option, bool enable) { mi_option_set(option, enable ? 1 : 0); }
+TESSALLOC_MI void mi_option_set_enabled_default(mi_option_t option, bool enable) {
+  mi_option_set_default(option, enable ? 1 : 0);
+}
+TESSALLOC_MI void mi_option_enable(mi_option_t option) { mi_option_set(option, 1); }
+TESSALLOC_MI void mi_option_disable(mi_option_t option) { mi_option_set(option, 0); }
+
+TESSALLOC_MI void mi_options_print(void) TESSALLOC_MI_NOEXCEPT { tessalloc_options_print(); }
+/* tessalloc's options, a line each. */
+TESSALLOC_MI void mi_options_print_out(mi_output_fun *out, void *arg) TESSALLOC_MI_NOEXCEPT {
+  if (out == NULL) {
+    tessalloc_options_print();
+    return;
+  }
+  for (int option = 0; option < tessalloc_option_count(); option++) {
+    char line[128];
+    snprintf(line, sizeof line, "%s: %llu\n", tessalloc_option_name(option),
+             (unsigned long long)tessalloc_option_get(option));
+    out(line, arg);
+  }
+}
 
 /* ---- Typed ---- */
 

@@ -290,6 +290,42 @@ static void test_process(void) {
   mi_process_done();
 }
 
+static void count_lines(const char *msg, void *arg) {
+  CHECK(strncmp(msg, "TESSALLOC_", 10) == 0 && msg[strlen(msg) - 1] == '\n');
+  ++*(int *)arg;
+}
+
+static void test_options(void) {
+  mi_option_set(mi_option_purge_delay, 1234);
+  CHECK(mi_option_get(mi_option_purge_delay) == 1234);
+  CHECK(mi_option_get_clamp(mi_option_purge_delay, 0, 1000) == 1000);
+  CHECK(mi_option_get_clamp(mi_option_purge_delay, 2000, 3000) == 2000);
+  mi_option_set_default(mi_option_purge_delay, 5);
+  CHECK(mi_option_get(mi_option_purge_delay) == 1234); /* a value was given */
+  mi_option_set(mi_option_purge_delay, -1);            /* never: as late as can be */
+  CHECK(mi_option_get(mi_option_purge_delay) >= 3600 * 1000);
+  mi_option_set(mi_option_arena_reserve, 64 * 1024); /* KiB */
+  CHECK(mi_option_get(mi_option_arena_reserve) == 64 * 1024);
+  CHECK(mi_option_get_size(mi_option_arena_reserve) == (size_t)64 << 20);
+
+  CHECK(!mi_option_is_enabled(mi_option_verbose));
+  mi_option_set_enabled_default(mi_option_verbose, true);
+  CHECK(mi_option_is_enabled(mi_option_verbose)); /* nobody had given one */
+  mi_option_disable(mi_option_verbose);
+  CHECK(!mi_option_is_enabled(mi_option_verbose));
+  mi_option_enable(mi_option_verbose);
+  CHECK(mi_option_is_enabled(mi_option_verbose));
+  mi_option_set_enabled(mi_option_verbose, false);
+  CHECK(!mi_option_is_enabled(mi_option_verbose));
+
+  mi_option_enable(mi_option_allow_thp); /* there is no such option here */
+  CHECK(mi_option_get(mi_option_allow_thp) == 0);
+  int lines = 0;
+  mi_options_print_out(count_lines, &lines);
+  CHECK(lines == tessalloc_option_count());
+  mi_options_print();
+}
+
 /* Functions of the API are functions: their addresses can be taken. */
 static void test_addresses(void) {
   void *(*allocate)(size_t) = mi_malloc;
@@ -309,6 +345,7 @@ int main(void) {
   test_texts();
   test_new();
   test_process();
+  test_options();
   test_addresses();
   puts("ok");
   return 0;
