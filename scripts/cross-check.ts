@@ -33,8 +33,11 @@ const debianPackages = [
 /** What is done for a target, and what that proves. */
 interface Target {
   readonly triple: string
-  /** `test` builds and runs the tests of the core; `run` its example; `link` only builds that; `check` only compiles. */
-  readonly action: 'test' | 'run' | 'link' | 'check'
+  /**
+   * `test` builds and runs the tests of the core; `run` its example; `link` only builds that; `check` only compiles; `bare`
+   * compiles what there is without a system: the buffer.
+   */
+  readonly action: 'test' | 'run' | 'link' | 'check' | 'bare'
   /** Whether zig is the linker (by cargo-zigbuild). */
   readonly zig: boolean
   readonly environment: Readonly<Record<string, string>>
@@ -80,6 +83,9 @@ function targets(wine: string): readonly Target[] {
     { triple: 'x86_64-unknown-freebsd', action: 'link', zig: true, environment: {} },
     { triple: 'x86_64-unknown-netbsd', action: 'check', zig: false, environment: {} },
     { triple: 'x86_64-unknown-openbsd', action: 'check', zig: false, environment: {} },
+    { triple: 'wasm32-unknown-unknown', action: 'check', zig: false, environment: {} },
+    { triple: 'thumbv7em-none-eabi', action: 'bare', zig: false, environment: {} },
+    { triple: 'thumbv6m-none-eabi', action: 'bare', zig: false, environment: {} },
     {
       triple: 'wasm32-wasip1',
       action: 'run',
@@ -266,7 +272,10 @@ function buildTarget({ triple, action, zig, environment }: Target): void {
   // WebAssembly can't unwind.
   const parts = action === 'run' ? '-Zbuild-std=std,panic_abort' : '-Zbuild-std'
   const common = ['-p', 'tessalloc', parts, '--target', triple]
-  if (action === 'check') {
+  if (action === 'bare') {
+    const core = ['-p', 'tessalloc', '--no-default-features', '-Zbuild-std=core', '--target', triple]
+    run('cargo', ['check', ...core, '--lib'], { env })
+  } else if (action === 'check') {
     run('cargo', ['check', ...common, '--lib'], { env })
   } else if (action === 'run' || action === 'link') {
     run('cargo', [zig ? 'zigbuild' : 'build', ...common, '--lib', '--examples'], { env })
@@ -299,6 +308,7 @@ const proves: Readonly<Record<Target['action'], string>> = {
   run: 'runs',
   link: 'links',
   check: 'compiles',
+  bare: 'compiles',
 }
 
 function main(): void {

@@ -26,6 +26,7 @@ use core::slice::from_raw_parts_mut;
 
 use crate::report;
 
+#[cfg_attr(not(target_has_atomic = "32"), path = "buffer/one_core.rs")]
 mod lock;
 mod table;
 

@@ -26,79 +26,93 @@
 //! | `raw`, [`Tessalloc`] | what programs call |
 //! | [`Buffer`] | an allocator apart from all that, in one given buffer |
 #![no_std]
+#![cfg_attr(target_os = "none", allow(dead_code, reason = "without a system the crate is `Buffer` alone"))]
 
 #[cfg(any(feature = "std", test, loom))]
 extern crate std;
 
+#[cfg(not(target_os = "none"))]
 mod exchange;
+#[cfg(not(target_os = "none"))]
 mod gate;
+#[cfg(not(target_os = "none"))]
 mod inbox;
+#[cfg(not(target_os = "none"))]
 mod remote;
+#[cfg(not(target_os = "none"))]
 mod sync;
+#[cfg(not(target_os = "none"))]
 mod waiting;
 
 #[cfg(loom)]
 mod models;
 
+#[cfg(target_os = "none")]
+mod bare;
+#[cfg(target_os = "none")]
+use bare as report;
+#[cfg(target_os = "none")]
+use bare as sync;
+
 #[cfg(not(loom))]
 mod bitmap;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod block;
 #[cfg(not(loom))]
 mod buffer;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod first_class;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod fork;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod global;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod heap;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod heaps;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod holes;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod large;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod offset;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 pub mod options;
-#[cfg(all(not(loom), tessalloc_sim))]
+#[cfg(all(not(any(loom, target_os = "none")), tessalloc_sim))]
 pub mod os;
-#[cfg(all(not(loom), not(tessalloc_sim)))]
+#[cfg(all(not(any(loom, target_os = "none")), not(tessalloc_sim)))]
 mod os;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod page;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 pub mod raw;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod region;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod report;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod ring;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod scavenger;
 #[cfg(not(loom))]
 mod size_class;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod stats;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod theap;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod thread;
 
 #[cfg(not(loom))]
 pub use buffer::{Buffer, BufferStats};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 pub use global::{Configured, Tessalloc, VERSION, print_options, print_stats, purge, stats};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 pub use heaps::{
     BlockInfo, Heap, HeapId, HeapInfo, HeapOptions, LimitKind, LimitReached, OutOfMemory, heap_at, heap_count, heap_of,
     visit_heaps,
 };
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 pub use options::{Opt, Options};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 pub use stats::Stats;
