@@ -6,6 +6,7 @@ import { doctor } from './cli/doctor.ts'
 import { parseCount, parseDurationMs } from './cli/duration.ts'
 import { type EnvFormat, env } from './cli/env.ts'
 import { ExitError, exitCode } from './cli/exit.ts'
+import { optionList } from './cli/option-list.ts'
 import { path } from './cli/path.ts'
 import { run } from './cli/run.ts'
 import { TessallocError } from './errors.ts'
@@ -72,7 +73,7 @@ core for --idle: its memory is read, then its process group is stopped with SIGT
     })
 
   const formats: readonly EnvFormat[] = ['sh', 'docker', 'systemd', 'json']
-  const envCommand = cli.command('env').description('print what switches tessalloc on')
+  const envCommand = cli.command('env').description('print what switches tessalloc on, or which options there are')
   const texts: Record<EnvFormat, string> = {
     sh: 'for a shell, as in: eval "$(tessalloc env --sh)" (the default)',
     docker: 'for a Dockerfile',
@@ -83,8 +84,16 @@ core for --idle: its memory is read, then its process group is stopped with SIGT
     const others = formats.filter((other) => other !== format)
     envCommand.addOption(new Option(`--${format}`, texts[format]).conflicts(others))
   }
-  envCommand.action((options: Partial<Record<EnvFormat, true>>) => {
-    process.stdout.write(`${env(formats.find((format) => options[format]) ?? 'sh')}\n`)
+  envCommand.addOption(
+    new Option('--list', 'all options with the values that the environment gives now').conflicts([
+      'sh',
+      'docker',
+      'systemd',
+    ]),
+  )
+  envCommand.action((options: Partial<Record<EnvFormat | 'list', true>>) => {
+    const text = options.list ? optionList(options) : env(formats.find((format) => options[format]) ?? 'sh')
+    process.stdout.write(`${text}\n`)
   })
 
   cli

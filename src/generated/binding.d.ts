@@ -25,6 +25,33 @@ export declare function childCpuMicros(): number
  */
 export declare function memoryFigures(out: Float64Array): void
 
+/** An option as the core's table has it. */
+export interface OptionRow {
+  /** Its name in the environment. */
+  name: string
+  /** What it does, in a sentence or two. */
+  doc: string
+  /** What its value counts: `switch`, `milliseconds`, `bytes` or `count`. */
+  unit: string
+  /** The value that the environment of this process gives, or the default. */
+  value: number
+  /** The same as one writes it, such as `10s`. */
+  valueText: string
+  /** Whether the environment of this process gives the value. */
+  isSet: boolean
+  /** The value where nobody gives another one. */
+  defaultValue: number
+  /** The same as one writes it. */
+  defaultText: string
+  /** The least and the greatest value that the option takes. */
+  range: Array<number>
+  /** The same as one writes them. */
+  rangeText: Array<string>
+}
+
+/** All options, in the order of the core's table. */
+export declare function optionTable(): Array<OptionRow>
+
 /** Gives unused memory of the whole process back to the system now. */
 export declare function purge(): Purged
 

@@ -40,6 +40,61 @@ pub struct Purged {
     pub returned_bytes: f64,
 }
 
+/// An option as the core's table has it.
+#[napi(object)]
+pub struct OptionRow {
+    /// Its name in the environment.
+    pub name: String,
+    /// What it does, in a sentence or two.
+    pub doc: String,
+    /// What its value counts: `switch`, `milliseconds`, `bytes` or `count`.
+    pub unit: String,
+    /// The value that the environment of this process gives, or the default.
+    pub value: f64,
+    /// The same as one writes it, such as `10s`.
+    pub value_text: String,
+    /// Whether the environment of this process gives the value.
+    pub is_set: bool,
+    /// The value where nobody gives another one.
+    pub default_value: f64,
+    /// The same as one writes it.
+    pub default_text: String,
+    /// The least and the greatest value that the option takes.
+    pub range: Vec<f64>,
+    /// The same as one writes them.
+    pub range_text: Vec<String>,
+}
+
+/// All options, in the order of the core's table.
+#[napi]
+pub fn option_table() -> Vec<OptionRow> {
+    tessalloc::Opt::ALL.into_iter().map(row).collect()
+}
+
+fn row(opt: tessalloc::Opt) -> OptionRow {
+    use tessalloc::options::{Source, Unit};
+    let (least, most) = opt.range();
+    let text = |value| opt.unit().show(value).to_string();
+    let unit = match opt.unit() {
+        Unit::Switch => "switch",
+        Unit::Milliseconds => "milliseconds",
+        Unit::Bytes => "bytes",
+        Unit::Count => "count",
+    };
+    OptionRow {
+        name: opt.name().into(),
+        doc: opt.doc().into(),
+        unit: unit.into(),
+        value: opt.value() as f64,
+        value_text: text(opt.value()),
+        is_set: opt.source() == Source::Environment,
+        default_value: opt.default_value() as f64,
+        default_text: text(opt.default_value()),
+        range: vec![least as f64, most as f64],
+        range_text: vec![text(least), text(most)],
+    }
+}
+
 /// Which allocator serves this process.
 #[napi]
 pub fn allocator_info() -> AllocatorInfo {

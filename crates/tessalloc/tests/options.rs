@@ -64,7 +64,7 @@ fn retained() -> u64 {
     stats().retained_bytes
 }
 
-/// 64 MiB of blocks, of which every `keep`-th stays; the others are freed on a thread that goes on to live without work.
+/// Takes blocks of 64 MiB together and frees all but every `keep`-th.
 fn free_64_mib(block_bytes: usize, keep: usize) -> Vec<Vec<u8>> {
     let mut blocks: Vec<Vec<u8>> = (0..(64 << 20) / block_bytes).map(|_| vec![1; block_bytes]).collect();
     let mut index = 0;
@@ -184,7 +184,7 @@ fn idle_delay_is_how_long_idle_threads_keep_their_memory() {
 fn purge_delay_is_how_long_memory_is_kept_under_load() {
     let test = "purge_delay_is_how_long_memory_is_kept_under_load";
     // The other thread is never idle: only the curve gives memory back.
-    let under_load = |fact: &dyn Fn() -> bool| {
+    let under_load = |seconds, fact: &dyn Fn() -> bool| {
         use std::sync::atomic::{AtomicBool, Ordering};
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -195,16 +195,16 @@ fn purge_delay_is_how_long_memory_is_kept_under_load() {
                 }
             });
             drop(vec![vec![1u8; 16 << 20]; 4]);
-            let held = until(3, fact);
+            let holds = until(seconds, fact);
             stop.store(true, Ordering::Relaxed);
-            held
+            holds
         })
     };
     case(test, "none", &[("TESSALLOC_PURGE_DELAY", "0"), ("TESSALLOC_IDLE_DELAY", "1h")], || {
-        assert!(under_load(&|| retained() < 32 * MIB), "{} held", retained());
+        assert!(under_load(20, &|| retained() < 32 * MIB), "{} held", retained());
     });
     case(test, "long", &[("TESSALLOC_PURGE_DELAY", "1h"), ("TESSALLOC_IDLE_DELAY", "1h")], || {
-        assert!(!under_load(&|| retained() < 48 * MIB), "{} held", retained());
+        assert!(!under_load(3, &|| retained() < 48 * MIB), "{} held", retained());
     });
 }
 
