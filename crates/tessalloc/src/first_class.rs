@@ -35,7 +35,7 @@ use crate::thread::{self, Thread};
 mod lease;
 mod visit;
 
-pub(crate) use lease::{Handles, NO_HANDLES, after_fork, handle, leave_all};
+pub(crate) use lease::{Handles, after_fork, handle, leave_all};
 use lease::{end_leases, lease, lease_locked, store_record, unlink_lease};
 pub use visit::BlockInfo;
 pub(crate) use visit::{visit, visit_heaps};

@@ -276,11 +276,10 @@ impl Heap {
 
     #[inline]
     fn raw_alloc(&self, size: usize, align: usize, zeroed: bool) -> *mut u8 {
-        let record = first_class::handle(tls::get(), self.id);
-        if !record.is_null()
+        if let Some(record) = first_class::handle(tls::get(), self.id)
             && let Some(class) = SizeClass::of_layout(size, align)
         {
-            let block = raw::pop(record.cast(), class);
+            let block = raw::pop(record.as_ptr().cast(), class);
             if !block.is_null() {
                 if zeroed {
                     // SAFETY: the block is the caller's and holds so much.
@@ -300,12 +299,11 @@ impl Heap {
     #[inline]
     pub unsafe fn dealloc(&self, block: NonNull<u8>, layout: Layout) {
         let class = SizeClass::of_layout(layout.size(), layout.align());
-        let record = first_class::handle(tls::get(), self.id);
         // SAFETY: the caller's duty; the record is this thread's.
         unsafe {
             if let Some(class) = class
-                && !record.is_null()
-                && raw::push(record.cast(), class.index(), block.as_ptr())
+                && let Some(record) = first_class::handle(tls::get(), self.id)
+                && raw::push(record.as_ptr().cast(), class.index(), block.as_ptr())
             {
                 return;
             }

@@ -15,7 +15,7 @@ use core::ptr::null_mut;
 
 use crate::block::Block;
 use crate::exchange;
-use crate::first_class::{self, Handles, NO_HANDLES};
+use crate::first_class::{self, Handles};
 use crate::heap::{self, DEFAULT};
 use crate::inbox::next_of;
 use crate::options::Opt;
@@ -35,8 +35,8 @@ mod check;
 pub(crate) struct Stacks {
     pub(crate) top: [*mut Block; CLASS_COUNT],
     pub(crate) room: [i32; CLASS_COUNT],
-    /// The records that the thread has of first-class heaps, by what it used last. (In a heap's own record: none.)
-    pub(crate) handles: *const Handles,
+    /// (In a heap's own record: none.)
+    pub(crate) handles: Handles,
 }
 
 // SAFETY: the two statics below are never written: they hold no block and have no room.
@@ -54,7 +54,7 @@ pub(crate) static ENDED: Stacks = {
 
 impl Stacks {
     pub(crate) const fn new() -> Self {
-        Self { top: [null_mut(); CLASS_COUNT], room: [0; CLASS_COUNT], handles: &raw const NO_HANDLES }
+        Self { top: [null_mut(); CLASS_COUNT], room: [0; CLASS_COUNT], handles: Handles::new() }
     }
 }
 

@@ -1,46 +1,36 @@
 //! Leases: which thread has which record of a heap (F5).
 
-use core::ptr::null_mut;
+use core::ptr::{NonNull, null_mut};
 
 use super::{All, Core, HEAPS, all};
 use crate::sync::Ordering;
 use crate::theap::Stacks;
 use crate::thread::{self, Thread};
 
-/// A thread's table of heaps that it used last, and the records it has of them.
+/// The records that a thread has of the heaps it used last.
 pub(crate) struct Handles([Handle; HANDLE_COUNT]);
 
-const HANDLE_COUNT: usize = 16;
+const HANDLE_COUNT: usize = 8;
 
 #[derive(Clone, Copy)]
 struct Handle {
-    /// F1: stale where the heap is gone.
+    /// 0: none. Stale where the heap is gone (F1).
     id: u64,
-    record: *mut Thread,
+    record: NonNull<Thread>,
 }
 
 impl Handles {
     pub(crate) const fn new() -> Self {
-        Self([Handle { id: 0, record: null_mut() }; HANDLE_COUNT])
-    }
-
-    #[inline(always)]
-    fn get(&self, id: u64) -> *mut Thread {
-        let handle = &self.0[id as usize % HANDLE_COUNT];
-        if handle.id == id { handle.record } else { null_mut() }
+        Self([Handle { id: 0, record: NonNull::dangling() }; HANDLE_COUNT])
     }
 }
 
-/// What threads have that used no heap yet.
-pub(crate) static NO_HANDLES: Handles = Handles::new();
-// SAFETY: never written.
-unsafe impl Sync for Handles {}
-
-/// The calling thread's record of a heap, if it used the heap lately; else null.
+/// The calling thread's record of a heap, if it used the heap lately.
 #[inline(always)]
-pub(crate) fn handle(stacks: *mut Stacks, id: u64) -> *mut Thread {
-    // SAFETY: the calling thread's stacks, whose table is its own; or those in read-only memory, whose table is empty.
-    unsafe { (*(*stacks).handles).get(id) }
+pub(crate) fn handle(stacks: *mut Stacks, id: u64) -> Option<NonNull<Thread>> {
+    // SAFETY: the calling thread's stacks; or those in read-only memory, whose table is empty.
+    let handle = unsafe { &(*stacks).handles.0[id as usize % HANDLE_COUNT] };
+    if handle.id == id { Some(handle.record) } else { None }
 }
 
 /// The calling thread's record of a heap, leased if need be; null if memory is out, or for a thread that has ended.
@@ -54,24 +44,13 @@ pub(crate) unsafe fn lease(core: *mut Core, stacks: *mut Stacks) -> *mut Thread 
     unsafe {
         // ORDER: Relaxed: set before the caller learned of the heap.
         let id = (*core).id.load(Ordering::Relaxed);
-        let record = handle(stacks, id);
-        if !record.is_null() {
-            return record;
+        if let Some(record) = handle(stacks, id) {
+            return record.as_ptr();
         }
         let _guard = HEAPS.lock();
-        if core::ptr::eq((*thread).stacks.handles, &NO_HANDLES) {
-            match thread::record_space(size_of::<Handles>()) {
-                Some(space) => {
-                    let handles: *mut Handles = space.cast();
-                    handles.write(Handles::new());
-                    (*thread).stacks.handles = handles;
-                }
-                None => return null_mut(),
-            }
-        }
         let record = lease_locked(core, thread);
-        if !record.is_null() {
-            (*(*thread).stacks.handles.cast_mut()).0[id as usize % HANDLE_COUNT] = Handle { id, record };
+        if let Some(record) = NonNull::new(record) {
+            (*thread).stacks.handles.0[id as usize % HANDLE_COUNT] = Handle { id, record };
         }
         record
     }
@@ -185,7 +164,7 @@ pub(super) unsafe fn store_record(record: *mut Thread, all: &mut All) {
 pub(crate) unsafe fn leave_all(thread: *mut Thread) {
     // SAFETY: the caller's duty; lists under the lock.
     unsafe {
-        if core::ptr::eq((*thread).stacks.handles, &NO_HANDLES) {
+        if (*thread).leases.is_null() && (*thread).spares.is_null() {
             return;
         }
         let _guard = HEAPS.lock();
@@ -199,7 +178,7 @@ pub(crate) unsafe fn leave_all(thread: *mut Thread) {
             store_record(record, all);
             record = next;
         }
-        *(*thread).stacks.handles.cast_mut() = Handles::new();
+        (*thread).stacks.handles = Handles::new();
     }
 }
 
@@ -223,10 +202,8 @@ pub(crate) unsafe fn after_fork(own: *mut Thread) {
             let thread: *mut Thread = core::ptr::with_exposed_provenance_mut(lessee);
             (*thread).leases = null_mut();
             (*thread).spares = null_mut();
-            if !core::ptr::eq((*thread).stacks.handles, &NO_HANDLES) {
-                // The next thread with this record has leased nothing.
-                *(*thread).stacks.handles.cast_mut() = Handles::new();
-            }
+            // The next thread with this record has leased nothing.
+            (*thread).stacks.handles = Handles::new();
             // ORDER: Relaxed: the child has one thread.
             (*record).lessee.store(0, Ordering::Relaxed);
             if core::mem::take(&mut (*record).parked) {
