@@ -6,12 +6,14 @@
  * | a path that the docs name exists | Markdown, in backquotes or links |
  * | nothing names a registry's host or a path of one machine | every file in git |
  * | `unsafe { … }` and `unsafe impl` have a SAFETY comment, `unsafe fn` has one or a `# Safety` section | `crates/…/src` |
+ * | each row of the table of features has an entry, and names what there is | `docs/features.md`, see `scripts/features.ts` |
  * | an atomic ordering has an ORDER comment within reach | `crates/…/src` |
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import pc from 'picocolors'
+import { featureFaults } from './features.ts'
 import { root } from './lib.ts'
 
 interface Breach {
@@ -112,7 +114,10 @@ function breaches(file: string, lines: readonly string[], check: (line: string) 
   })
 }
 
-const rules: readonly Rule[] = [noHosts, pathsExist, unsafeIsExplained, orderingIsExplained]
+const featuresAreWhole: Rule = (file, lines) =>
+  file === 'docs/features.md' ? featureFaults(lines).map((fault) => ({ file, ...fault })) : []
+
+const rules: readonly Rule[] = [noHosts, pathsExist, unsafeIsExplained, orderingIsExplained, featuresAreWhole]
 
 const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
   cwd: root,
