@@ -163,32 +163,6 @@ fn deleted_heaps_leave_blocks_to_threads_that_free_them_meanwhile() {
 }
 
 #[test]
-fn destroyed_heaps_leave_nothing() {
-    tessalloc::purge();
-    let before = tessalloc::stats().allocated_bytes;
-    for round in 0..50 {
-        let heap = Heap::new().expect("a heap");
-        let mut random = Random(round);
-        thread::scope(|scope| {
-            for _ in 0..2 {
-                let seed = random.below(1000) as u64;
-                let heap = &heap;
-                scope.spawn(move || {
-                    let mut random = Random(seed);
-                    for i in 0..500 {
-                        Owned::new(heap, random.layout(), i as u8);
-                    }
-                });
-            }
-        });
-        heap.destroy();
-    }
-    tessalloc::purge();
-    let after = tessalloc::stats().allocated_bytes;
-    assert!(after.saturating_sub(before) < 1 << 20, "{before} bytes before, {after} after");
-}
-
-#[test]
 fn clear_frees_all_and_keeps_the_heap() {
     let mut heap = Heap::new().expect("a heap");
     let mut random = Random(7);
