@@ -5,6 +5,7 @@
 //! | `id`        | –     | set once                    | F1 never used twice in a process                                     |
 //! | `records`   | –     | under [`HEAPS`]             | F2 all pages of small blocks of the heap are in queues or lists of these records; none is let go |
 //! | `large`     | –     | under [`HEAPS`]             | F3 all large runs of the heap, linked both ways                      |
+//! | `offset_pages` | –  | under the lock of [`crate::offset`] | O1 there                                                  |
 //! | `allocated` | bytes | any, Relaxed                | F4 what pages have handed out, and large runs; stacks hold some of it |
 //!
 //! F5 A record is leased to one thread, or to none (`lessee` 0). Only that thread's own steps, or its end, take the lease away
@@ -22,6 +23,7 @@ use crate::block::Block;
 use crate::exchange;
 use crate::heap;
 use crate::large;
+use crate::offset;
 use crate::page::{Kind, OF_HEAP, Page, PageLinks};
 use crate::region::{self, Region, Run, SLICE_BYTES};
 use crate::remote::List;
@@ -71,6 +73,7 @@ pub(crate) struct Core {
     pub(crate) id: AtomicU64,
     records: *mut Thread,
     large: *mut Page,
+    pub(crate) offset_pages: offset::Pages,
     allocated: AtomicU64,
     over_soft: AtomicBool,
     pub(crate) settings: Settings,
@@ -131,6 +134,12 @@ pub(crate) fn count(heap: *mut Core, bytes: i64) {
     unsafe { (*heap).allocated.fetch_add(bytes as u64, Ordering::Relaxed) };
 }
 
+/// Whether a heap's hard limit leaves so many bytes.
+pub(crate) fn has_room_for(heap: *mut Core, bytes: usize) -> bool {
+    // SAFETY: as in `count`.
+    heap.is_null() || unsafe { (*heap).allocated().saturating_add(bytes as u64) <= (*heap).settings.hard }
+}
+
 /// How many of `want` blocks a heap's hard limit lets out.
 pub(crate) fn within_limit(heap: *mut Core, block_bytes: usize, want: u32) -> u32 {
     if heap.is_null() {
@@ -174,6 +183,7 @@ pub(crate) fn create(settings: Settings) -> *mut Core {
             id: AtomicU64::new(id),
             records: null_mut(),
             large: null_mut(),
+            offset_pages: offset::Pages::new(),
             allocated: AtomicU64::new(0),
             over_soft: AtomicBool::new(false),
             settings,
@@ -250,7 +260,10 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
             large_bytes += (*page).carved as u64 * SLICE_BYTES as u64;
             large::release(page);
         }
-        if how == End::Destroy {
+        if how == End::Delete {
+            offset::hand_over(core);
+        } else {
+            offset::release_all(core);
             // What pages had handed out is gone with them.
             stats::sub(Counter::AllocatedBytes, (*core).allocated().saturating_sub(large_bytes));
         }
@@ -397,12 +410,41 @@ impl Core {
 #[cold]
 #[inline(never)]
 pub(crate) unsafe fn alloc_slow(core: *mut Core, size: usize, align: usize, zeroed: bool) -> *mut u8 {
+    // SAFETY: the caller's duty.
+    unsafe { alloc_within_limits(core, size, align, || alloc_once(core, size, align, zeroed)) }
+}
+
+/// A block of a heap that starts `lead` (> 0) bytes behind a multiple of `align`; null as from [`alloc_slow`]. The second value
+/// says whether it reads zero.
+///
+/// # Safety
+/// - The heap stands.
+pub(crate) unsafe fn alloc_at_offset(core: *mut Core, size: usize, align: usize, lead: usize) -> (*mut u8, bool) {
+    let mut is_fresh = false;
+    // SAFETY: the caller's duty.
+    let block = unsafe {
+        alloc_within_limits(core, size, align, || {
+            let (block, fresh) = offset::alloc(core, crate::sync::tls::get(), size, align, lead);
+            is_fresh = fresh;
+            block
+        })
+    };
+    (block, is_fresh)
+}
+
+/// Runs `once`, and where that gives null, what a limit or the lack of memory calls for, and `once` again.
+unsafe fn alloc_within_limits(
+    core: *mut Core,
+    size: usize,
+    align: usize,
+    mut once: impl FnMut() -> *mut u8,
+) -> *mut u8 {
     if size > crate::raw::BYTES_MAX || !align.is_power_of_two() {
         return null_mut();
     }
     // SAFETY: the caller's duty.
     unsafe {
-        let mut block = alloc_once(core, size, align, zeroed);
+        let mut block = once();
         if block.is_null() {
             if (*core).allocated().saturating_add(size as u64) > (*core).settings.hard {
                 (*core).call(LIMIT_HARD, size);
@@ -411,7 +453,7 @@ pub(crate) unsafe fn alloc_slow(core: *mut Core, size: usize, align: usize, zero
             } else {
                 crate::scavenger::purge_all(crate::scavenger::HASTY_TRIES);
             }
-            block = alloc_once(core, size, align, zeroed);
+            block = once();
         }
         (*core).look_at_soft(size);
         block
@@ -597,6 +639,7 @@ pub(crate) unsafe fn clear(core: *mut Core) {
             large_bytes += (*page).carved as u64 * SLICE_BYTES as u64;
             large::release(page);
         }
+        offset::release_all(core);
         stats::sub(Counter::AllocatedBytes, (*core).allocated().saturating_sub(large_bytes));
         let mut record = (*core).records;
         while !record.is_null() {

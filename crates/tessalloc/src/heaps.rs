@@ -11,6 +11,8 @@ use crate::size_class::SizeClass;
 use crate::sync::{Ordering, tls};
 use crate::thread;
 
+mod extra;
+
 pub use crate::first_class::BlockInfo;
 
 /// Memory is out, or the heap's hard limit is reached.

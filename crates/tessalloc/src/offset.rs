@@ -9,11 +9,11 @@
 //! blocks therefore lie in pages of their own, of kind [`Kind::Offset`], whose kind bytes are 0; a free reaches them last. They
 //! are few in most programs: one lock guards them all. What is too large for a class has a run of its own.
 //!
-//! | field of the descriptor | meaning in a page of places           | in a run with one block   |
-//! |-------------------------|---------------------------------------|---------------------------|
-//! | `class`                 | that of the places                    | 0                         |
-//! | `used`, `carved`, `free`| as in other pages, holder: the lock   | 1, slices, –              |
-//! | `next`, `previous`      | O1 linked exactly while it has room   | –                         |
+//! | field of the descriptor  | meaning in a page of places             | in a run with one block |
+//! |--------------------------|-----------------------------------------|-------------------------|
+//! | `class`                  | that of the places                      | 0                       |
+//! | `used`, `carved`, `free` | as in other pages; the holder: the lock | 1, slices, –            |
+//! | `next`, `previous`       | O1 in `with_room` of its heap's list exactly while it has room, else in `full` | O1 in `full` |
 //!
 //! O2 Where `lead` is 0 there is nothing to do here: such a block is an ordinary one.
 
@@ -21,6 +21,8 @@ use core::cell::UnsafeCell;
 use core::ptr::null_mut;
 
 use crate::block::Block;
+use crate::first_class::{self, Core};
+use crate::holes;
 use crate::large;
 use crate::page::{Kind, Page, slice_count_of};
 use crate::region::{self, CHUNK_BYTES, Run, SLICE_BYTES};
@@ -35,16 +37,75 @@ use crate::thread;
 pub(crate) const ALIGN_MAX: usize = CHUNK_BYTES;
 
 static LOCK: Lock = Lock::new();
-static WITH_ROOM: WithRoom = WithRoom(UnsafeCell::new([null_mut(); CLASS_COUNT]));
+/// The default heap's, by class.
+static DEFAULT: Default = Default(UnsafeCell::new([const { Pages::new() }; CLASS_COUNT]));
 
-/// Pages with room, by class.
-struct WithRoom(UnsafeCell<[*mut Page; CLASS_COUNT]>);
+struct Default(UnsafeCell<[Pages; CLASS_COUNT]>);
 // SAFETY: touched under `LOCK` only.
-unsafe impl Sync for WithRoom {}
+unsafe impl Sync for Default {}
+
+/// A heap's pages of places, and runs. Touched under `LOCK` only.
+pub(crate) struct Pages {
+    with_room: *mut Page,
+    full: *mut Page,
+}
+
+impl Pages {
+    pub(crate) const fn new() -> Self {
+        Self { with_room: null_mut(), full: null_mut() }
+    }
+
+    /// The list that a page belongs to as it is.
+    unsafe fn list_of(&mut self, page: *mut Page) -> &mut *mut Page {
+        // SAFETY: the caller holds the lock, and the page is of this heap.
+        let has_room = unsafe { (*page).block_bytes != 0 && (*page).has_room() };
+        if has_room { &mut self.with_room } else { &mut self.full }
+    }
+
+    unsafe fn link(&mut self, page: *mut Page) {
+        // SAFETY: the caller holds the lock, and the page is in no list.
+        unsafe {
+            let first = self.list_of(page);
+            (*page).previous = null_mut();
+            (*page).next = *first;
+            if !(*first).is_null() {
+                (**first).previous = page;
+            }
+            *first = page;
+        }
+    }
+
+    /// Before a change that may take the page to the other list.
+    unsafe fn unlink(&mut self, page: *mut Page) {
+        // SAFETY: the caller holds the lock; O1: the page is in this list.
+        unsafe {
+            let first = self.list_of(page);
+            let (previous, next) = ((*page).previous, (*page).next);
+            if previous.is_null() {
+                check!(*first == page, "a page without a neighbour in front is the first");
+                *first = next;
+            } else {
+                (*previous).next = next;
+            }
+            if !next.is_null() {
+                (*next).previous = previous;
+            }
+        }
+    }
+}
 
 /// The lock of this file, for a fork.
 pub(crate) fn lock() -> &'static Lock {
     &LOCK
+}
+
+/// The pages of a heap where those of a class are; null is the default heap.
+///
+/// # Safety
+/// - The caller holds the lock, and no other reference from here; the heap stands.
+unsafe fn pages_of<'a>(heap: *mut Core, class: usize) -> &'a mut Pages {
+    // SAFETY: the caller's duty.
+    unsafe { if heap.is_null() { &mut (*DEFAULT.0.get())[class] } else { &mut (*heap).offset_pages } }
 }
 
 /// Bytes between a place's start and its block.
@@ -52,14 +113,29 @@ pub(crate) fn lead_of(align: usize, offset: usize) -> usize {
     offset.wrapping_neg() & (align - 1)
 }
 
-/// A block of `bytes` that starts `lead` (> 0) bytes behind a multiple of `align`; null if memory is out. The second value says
-/// whether it reads zero.
-pub(crate) fn alloc(stacks: *mut Stacks, bytes: usize, align: usize, lead: usize) -> (*mut u8, bool) {
+/// A block of `bytes` that starts `lead` (> 0) bytes behind a multiple of `align`; null if memory is out, or the heap's hard limit
+/// reached. The second value says whether it reads zero.
+///
+/// # Safety
+/// - `heap` stands, or is null: the default heap.
+pub(crate) unsafe fn alloc(
+    heap: *mut Core,
+    stacks: *mut Stacks,
+    bytes: usize,
+    align: usize,
+    lead: usize,
+) -> (*mut u8, bool) {
     // One byte at least: the block has to lie in its place.
     let Some(whole) = bytes.max(1).checked_add(lead) else { return (null_mut(), false) };
-    let (place, counted, is_fresh) = match SizeClass::of_layout(whole, align.max(16)) {
-        Some(class) => (take_place(class), class.block_bytes(), false),
-        None => take_run(whole, align),
+    let class = SizeClass::of_layout(whole, align.max(16));
+    let counted = class.map_or(whole.div_ceil(SLICE_BYTES) * SLICE_BYTES, SizeClass::block_bytes);
+    // SAFETY: the caller's duty.
+    let (place, is_fresh) = unsafe {
+        match class {
+            _ if !first_class::has_room_for(heap, counted) => return (null_mut(), false),
+            Some(class) => (take_place(heap, class), false),
+            None => take_run(heap, counted / SLICE_BYTES, align),
+        }
     };
     if place.is_null() {
         return (place, false);
@@ -68,53 +144,65 @@ pub(crate) fn alloc(stacks: *mut Stacks, bytes: usize, align: usize, lead: usize
     (place.wrapping_add(lead), is_fresh)
 }
 
-fn take_place(class: SizeClass) -> *mut u8 {
+unsafe fn take_place(heap: *mut Core, class: SizeClass) -> *mut u8 {
     let _guard = LOCK.lock();
     // SAFETY: under the lock all pages of places are this thread's (O1).
     unsafe {
-        let first = &mut (*WITH_ROOM.0.get())[class.index()];
-        if first.is_null() {
-            let Some(page) = begin(class) else { return null_mut() };
-            *first = page;
+        let pages = pages_of(heap, class.index());
+        let mut page = pages.with_room;
+        // Bound: the heap's pages with room. The default heap's first one will do.
+        while !page.is_null() && (*page).class() != class {
+            page = (*page).next;
         }
-        let page = *first;
+        if page.is_null() {
+            let Some(new) = begin(heap, class) else { return null_mut() };
+            page = new;
+        } else {
+            pages.unlink(page);
+        }
         let (free, count) = (*page).take_free(1);
         let place = if count > 0 { free } else { (*page).carve(1).0 };
-        if !(*page).has_room() {
-            unlink(first, page);
-        }
+        pages.link(page);
+        count_in_heap(heap, class.block_bytes() as i64);
         place.cast()
     }
 }
 
 /// A page of places, in no list.
-fn begin(class: SizeClass) -> Option<*mut Page> {
-    let run = region::take(slice_count_of(class) as usize, 1)?;
+fn begin(heap: *mut Core, class: SizeClass) -> Option<*mut Page> {
+    let run = first_class::take(heap, slice_count_of(class) as usize, 1)?;
     let is_fresh = run.touch(0, run.count);
     let page = run.page();
     // SAFETY: S1: the slices and their descriptor are this thread's.
     unsafe {
         (*page).begin_small(run.start(), class, 0, is_fresh);
         (*page).set_kind(Kind::Offset);
+        (*page).set_heap(heap);
     }
     stats::add(Counter::Pages, 1);
     Some(page)
 }
 
-fn take_run(whole: usize, align: usize) -> (*mut u8, usize, bool) {
-    let slices = whole.div_ceil(SLICE_BYTES);
-    let Some(run) = region::take(slices, align.div_ceil(SLICE_BYTES)) else { return (null_mut(), 0, false) };
-    let is_fresh = run.touch(0, slices);
-    let page = run.page();
-    // SAFETY: S1: the run and its descriptor are this thread's.
+unsafe fn take_run(heap: *mut Core, slices: usize, align: usize) -> (*mut u8, bool) {
+    let Some(run) = first_class::take(heap, slices, align.div_ceil(SLICE_BYTES)) else { return (null_mut(), false) };
+    let start = run.start();
+    let (page, is_fresh) = large::begin_run(run, slices);
+    let _guard = LOCK.lock();
+    // SAFETY: the run and its descriptor are this thread's; under the lock.
     unsafe {
-        (*page).begin(run.start(), SizeClass::SPECIAL, 0, slices as u32);
-        (*page).carved = slices as u32;
         (*page).used = 1;
         (*page).set_kind(Kind::Offset);
+        (*page).set_heap(heap);
+        pages_of(heap, 0).link(page);
+        count_in_heap(heap, (slices * SLICE_BYTES) as i64);
     }
-    stats::add(Counter::LargeBlocks, 1);
-    (run.start(), slices * SLICE_BYTES, is_fresh)
+    (start, is_fresh)
+}
+
+unsafe fn count_in_heap(heap: *mut Core, bytes: i64) {
+    if !heap.is_null() {
+        first_class::count(heap, bytes);
+    }
 }
 
 /// Frees a block.
@@ -123,82 +211,119 @@ fn take_run(whole: usize, align: usize) -> (*mut u8, usize, bool) {
 /// - `address` is a block that the caller frees, and `page` the descriptor of its page or run, of kind [`Kind::Offset`].
 pub(crate) unsafe fn free(stacks: *mut Stacks, page: *mut Page, address: *mut u8) {
     // SAFETY: the caller's duty: the page stands while one of its blocks is in use.
-    let bytes = unsafe { if (*page).block_bytes == 0 { release_run(page) } else { put_place(page, address) } };
+    let bytes = unsafe { put(page, address) };
     large::count(thread::current(stacks), -(bytes as i64));
 }
 
-unsafe fn put_place(page: *mut Page, address: *mut u8) -> usize {
+unsafe fn put(page: *mut Page, address: *mut u8) -> usize {
     let _guard = LOCK.lock();
-    // SAFETY: under the lock all pages of places are this thread's (O1); the caller's duty.
+    // SAFETY: under the lock all pages of places are this thread's (O1), and their heaps stand; the caller's duty.
     unsafe {
-        let bytes = (*page).block_bytes as usize;
-        let place = address.wrapping_sub((address.addr() - (*page).start.addr()) % bytes);
-        let first = &mut (*WITH_ROOM.0.get())[usize::from((*page).class)];
-        let had_room = (*page).has_room();
-        (*page).put(place.cast::<Block>());
-        if (*page).used == 0 {
-            if had_room {
-                unlink(first, page);
+        let heap = (*page).heap();
+        let pages = pages_of(heap, usize::from((*page).class));
+        pages.unlink(page);
+        let bytes = match (*page).block_bytes as usize {
+            0 => {
+                (*page).used = 0;
+                (*page).reserved as usize * SLICE_BYTES
             }
-            let slices = slice_count_of((*page).class()) as usize;
-            give(page, slices);
-            stats::sub(Counter::Pages, 1);
-        } else if !had_room {
-            link(first, page);
+            bytes => {
+                let place = address.wrapping_sub((address.addr() - (*page).start.addr()) % bytes);
+                (*page).put(place.cast::<Block>());
+                bytes
+            }
+        };
+        count_in_heap(heap, -(bytes as i64));
+        if (*page).used == 0 {
+            release(page);
+        } else {
+            pages.link(page);
         }
         bytes
     }
 }
 
-unsafe fn release_run(page: *mut Page) -> usize {
-    // SAFETY: the caller's duty: the run's one block is freed, nobody else touches it.
-    unsafe {
-        let slices = (*page).reserved as usize;
-        give(page, slices);
-        stats::sub(Counter::LargeBlocks, 1);
-        slices * SLICE_BYTES
-    }
-}
-
-unsafe fn give(page: *mut Page, count: usize) {
-    // SAFETY: the caller holds the page, and no block of it is in use.
-    let start = unsafe {
+/// Gives the slices of a page or run back.
+unsafe fn release(page: *mut Page) {
+    // SAFETY: the caller holds the page, no list links it, and no block of it is used any more.
+    let (start, class, reserved) = unsafe {
         (*page).set_kind(Kind::Free);
-        (*page).start
+        ((*page).start, (*page).class, (*page).reserved)
     };
-    if let Some((region, slice)) = region::find(start.addr()) {
-        Run { region, slice, count }.give();
+    let is_run = class == 0;
+    stats::sub(if is_run { Counter::LargeBlocks } else { Counter::Pages }, 1);
+    let count = if is_run { reserved } else { slice_count_of(SizeClass::from_index(usize::from(class))) } as usize;
+    match region::find(start.addr()) {
+        Some((region, slice)) => Run { region, slice, count }.give(),
+        None => crate::report::corrupted("a page lies outside all regions", start.addr()),
     }
 }
 
-unsafe fn link(first: &mut *mut Page, page: *mut Page) {
-    // SAFETY: the caller holds the lock, and the page is in no list.
-    unsafe {
-        (*page).previous = null_mut();
-        (*page).next = *first;
-        if !(*first).is_null() {
-            (**first).previous = page;
+/// Takes all pages of a heap out of its lists, and hands each on.
+unsafe fn detach(heap: *mut Core, mut to: impl FnMut(*mut Page)) {
+    // SAFETY: the caller holds the lock, and the heap stands.
+    let pages = core::mem::replace(unsafe { pages_of(heap, 0) }, Pages::new());
+    for mut page in [pages.with_room, pages.full] {
+        while !page.is_null() {
+            // SAFETY: O1: a listed page stands.
+            let next = unsafe { (*page).next };
+            to(page);
+            page = next;
         }
     }
-    *first = page;
 }
 
-unsafe fn unlink(first: &mut *mut Page, page: *mut Page) {
-    // SAFETY: the caller holds the lock, and the page is in this list.
+/// Gives back all that a heap has here. The figures of bytes in use are left to the caller.
+///
+/// # Safety
+/// - The heap stands, and no block of it is used any more.
+pub(crate) unsafe fn release_all(heap: *mut Core) {
+    let _guard = LOCK.lock();
+    // SAFETY: under the lock; the caller's duty.
+    unsafe { detach(heap, |page| release(page)) };
+}
+
+/// Makes all that a heap has here the default heap's.
+///
+/// # Safety
+/// - The heap stands.
+pub(crate) unsafe fn hand_over(heap: *mut Core) {
+    let _guard = LOCK.lock();
+    // SAFETY: under the lock; out of the heap's lists each page is this thread's.
     unsafe {
-        let (previous, next) = ((*page).previous, (*page).next);
-        if previous.is_null() {
-            check!(*first == page, "a page without a neighbour in front is the first");
-            *first = next;
-        } else {
-            (*previous).next = next;
-        }
-        if !next.is_null() {
-            (*next).previous = previous;
-        }
-        (*page).next = null_mut();
-        (*page).previous = null_mut();
+        detach(heap, |page| {
+            (*page).set_heap(null_mut());
+            pages_of(null_mut(), usize::from((*page).class)).link(page);
+        });
     }
+}
+
+/// Visits the places of a heap that are in use; false from `visit` ends it and is returned.
+///
+/// # Safety
+/// - Nobody allocates from the heap or frees a block of it meanwhile. `visit` may not either.
+pub(crate) unsafe fn visit(heap: *mut Core, visit: &mut dyn FnMut(*mut u8, usize) -> bool) -> bool {
+    // SAFETY: the caller's duty: the lists stand still.
+    unsafe {
+        let lists = {
+            let _guard = LOCK.lock();
+            let pages = pages_of(heap, 0);
+            [pages.with_room, pages.full]
+        };
+        for mut page in lists {
+            while !page.is_null() {
+                let goes_on = match (*page).block_bytes {
+                    0 => visit((*page).start, (*page).reserved as usize * SLICE_BYTES),
+                    _ => holes::visit_used(page, visit),
+                };
+                if !goes_on {
+                    return false;
+                }
+                page = (*page).next;
+            }
+        }
+    }
+    true
 }
 
 /// Usable bytes of a block: from it to its place's end.
@@ -222,25 +347,28 @@ mod tests {
     use crate::raw;
     use std::vec::Vec;
 
-    /// O1: the lists hold exactly the pages that have room, linked both ways. Returns the linked pages.
-    fn check_all() -> usize {
+    /// O1: each list holds pages that belong there, linked both ways. Returns how many there are with room, and full.
+    fn check_all() -> [usize; 2] {
         let _guard = LOCK.lock();
-        let mut count = 0;
+        let mut counts = [0; 2];
         // SAFETY: under the lock.
-        for (class, &first) in unsafe { &*WITH_ROOM.0.get() }.iter().enumerate() {
-            let (mut page, mut previous) = (first, null_mut());
-            while !page.is_null() {
-                // SAFETY: O1: a linked page stands.
-                unsafe {
-                    assert_eq!((*page).previous, previous);
-                    assert!((*page).kind() == Kind::Offset && (*page).has_room() && (*page).used > 0);
-                    assert_eq!(usize::from((*page).class), class);
-                    (previous, page) = (page, (*page).next);
+        for (class, pages) in unsafe { &*DEFAULT.0.get() }.iter().enumerate() {
+            for (list, first) in [pages.with_room, pages.full].into_iter().enumerate() {
+                let (mut page, mut previous) = (first, null_mut());
+                while !page.is_null() {
+                    // SAFETY: O1: a linked page stands.
+                    unsafe {
+                        assert_eq!((*page).previous, previous);
+                        assert!((*page).kind() == Kind::Offset && (*page).used > 0 && (*page).heap().is_null());
+                        assert_eq!(class != 0 && (*page).has_room(), list == 0);
+                        assert_eq!(usize::from((*page).class), class);
+                        (previous, page) = (page, (*page).next);
+                    }
+                    counts[list] += 1;
                 }
-                count += 1;
             }
         }
-        count
+        counts
     }
 
     #[test]
@@ -258,7 +386,7 @@ mod tests {
         let _quiet = region::QUIET.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // 21 to a page: four pages are full, and the fifth has room.
         let blocks: Vec<_> = (0..100).map(|_| raw::aligned_at(3000, 64, 8)).collect();
-        assert_eq!(check_all(), 1);
+        assert_eq!(check_all(), [1, 4]);
         // Every seventh, then every third of the others, then the rest.
         for stride in [7, 3, 1] {
             for (index, &block) in blocks.iter().enumerate() {
@@ -270,6 +398,24 @@ mod tests {
                 }
             }
         }
-        assert_eq!(check_all(), 0, "an empty page is given back");
+        assert_eq!(check_all(), [0, 0], "an empty page is given back");
+    }
+
+    #[test]
+    fn offset_pages_of_a_heap_go_with_it() {
+        let _quiet = region::QUIET.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let figures = || (stats::value(Counter::LargeBlocks), check_all());
+        let before = figures();
+        let (kept, gone) = (crate::Heap::new().expect("memory"), crate::Heap::new().expect("memory"));
+        let blocks = [100, 200 << 10].map(|size| kept.aligned_at(size, 64, 8));
+        assert!([100, 200 << 10].iter().all(|&size| !gone.aligned_at(size, 64, 8).is_null()));
+        gone.destroy();
+        kept.delete();
+        assert_eq!(figures(), (before.0 + 1, [before.1[0] + 1, before.1[1] + 1]));
+        for block in blocks {
+            // SAFETY: a block of ours, freed once.
+            unsafe { raw::free(block) };
+        }
+        assert_eq!(figures(), before);
     }
 }

@@ -17,6 +17,7 @@ use crate::thread;
 
 mod extra;
 pub use extra::*;
+pub(crate) use extra::{Source, block_from, regrown_from, resized_from, zeroed_from};
 
 /// The largest size that is served; beyond it, null.
 pub const BYTES_MAX: usize = isize::MAX as usize;

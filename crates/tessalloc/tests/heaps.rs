@@ -370,3 +370,72 @@ fn many_heaps_live_at_once() {
         owned.free_by(heap);
     }
 }
+
+#[test]
+fn heap_serves_alignment_at_an_offset_and_takes_it_along() {
+    let heap = Heap::new().expect("memory");
+    let kept = Heap::new().expect("memory");
+    let all = [(100, 64, 8), (3000, 4096, 40), (200 << 10, 1 << 20, 24), (5 << 20, 32, 16)];
+    for (size, align, offset) in all {
+        for heap in [&heap, &kept] {
+            let block = heap.zalloc_aligned_at(size, align, offset);
+            assert_eq!(block.addr().wrapping_add(offset) % align, 0);
+            assert!(heap.contains(block) && tessalloc::heap_of(block) == Some(heap.id()));
+            assert!(heap.allocated_bytes() >= size as u64);
+            // SAFETY: a block of ours, of so many bytes.
+            unsafe {
+                assert!((0..size).all(|at| block.add(at).read() == 0));
+                block.write_bytes(3, size);
+                let block = heap.rezalloc_aligned_at(block, 2 * size, align, offset);
+                assert_eq!(block.addr().wrapping_add(offset) % align, 0);
+                assert!(
+                    (0..2 * size).all(|at| block.add(at).read() == if at < size { 3 } else { block.add(at).read() })
+                );
+                raw::free(heap.aligned_at(size, align, offset));
+            }
+        }
+    }
+    // A heap that goes takes its blocks along; one that is deleted leaves them to the default heap.
+    let mut kept = kept;
+    let mut blocks = Vec::new();
+    kept.visit(|block| {
+        blocks.push(block);
+        true
+    });
+    assert_eq!(blocks.len(), all.len());
+    heap.destroy();
+    kept.delete();
+    for block in blocks {
+        assert_eq!(tessalloc::heap_of(block.address), Some(tessalloc::HeapId::DEFAULT));
+        // SAFETY: the block starts inside its place, and was left in use: any address in the place leads to it.
+        unsafe { raw::free(block.address) };
+    }
+}
+
+#[test]
+fn heap_with_a_hard_limit_keeps_it_at_offsets() {
+    let heap = tessalloc::HeapOptions::new().hard_limit(1 << 20).build().expect("memory");
+    assert!(heap.aligned_at(2 << 20, 64, 8).is_null());
+    let mut count = 0;
+    while !heap.aligned_at(10_000, 64, 8).is_null() {
+        count += 1;
+    }
+    assert!((90..=104).contains(&count), "{count} blocks of 10 KiB below 1 MiB");
+    heap.destroy();
+}
+
+#[test]
+fn heap_resizes_blocks_of_any_heap() {
+    let (first, second) = (Heap::new().expect("memory"), Heap::new().expect("memory"));
+    let block = first.malloc(100);
+    // SAFETY: blocks of ours; only the last one is in use.
+    unsafe {
+        block.write_bytes(7, 100);
+        let block = second.realloc_aligned_at(block, 5000, 16, 0);
+        assert!(second.contains(block) && (0..100).all(|at| block.add(at).read() == 7));
+        let block = first.rezalloc_aligned_at(block, 100 << 10, 16, 0);
+        assert!(first.contains(block) && (0..100).all(|at| block.add(at).read() == 7));
+        assert!((5120..100 << 10).all(|at| block.add(at).read() == 0));
+    }
+    first.destroy();
+}

@@ -3,6 +3,7 @@
 use super::{Core, HEAPS, all};
 use crate::holes;
 use crate::large;
+use crate::offset;
 
 /// A block of a heap: where it is, and how many bytes it can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,8 @@ pub(crate) unsafe fn visit(core: *mut Core, visit: &mut dyn FnMut(BlockInfo) -> 
             }
             page = next;
         }
-        true
+        // A block at an offset is told by the place that it lies in.
+        offset::visit(core, &mut |address, bytes| visit(BlockInfo { address, bytes }))
     }
 }
 

@@ -61,14 +61,11 @@ pub fn mallocn(count: usize, size: usize) -> *mut u8 {
 
 /// As [`zalloc`], at any power of two.
 pub fn zalloc_aligned(size: usize, align: usize) -> *mut u8 {
-    if size > BYTES_MAX || !align.is_power_of_two() {
-        return null_mut();
-    }
-    zeroed_aligned(good_size_aligned(size, align), align)
+    zeroed_from(&DefaultHeap, size, align, 0)
 }
 
-/// Usable bytes of a block for `size` bytes at a power of two.
-fn good_size_aligned(size: usize, align: usize) -> usize {
+/// Usable bytes of a block that would be allocated for `size` bytes, at most [`BYTES_MAX`], at a power of two.
+pub fn good_size_aligned(size: usize, align: usize) -> usize {
     match SizeClass::of_layout(size, align) {
         Some(class) => class.block_bytes(),
         None => size.max(1).next_multiple_of(SLICE_BYTES),
@@ -79,48 +76,12 @@ fn good_size_aligned(size: usize, align: usize) -> usize {
 /// power of two, or if it is above [`OFFSET_ALIGN_MAX`] and `offset` no multiple of it. Cost: that of [`aligned`] where `offset`
 /// is a multiple of `align`; else a lock, and up to `align` bytes.
 pub fn aligned_at(size: usize, align: usize, offset: usize) -> *mut u8 {
-    at_offset(size, align, offset, aligned, |_, _| ())
+    block_from(&DefaultHeap, size, align, offset)
 }
 
 /// As [`aligned_at`]; all of the block's usable bytes read zero.
 pub fn zalloc_aligned_at(size: usize, align: usize, offset: usize) -> *mut u8 {
-    at_offset(size, align, offset, zalloc_aligned, |block, is_fresh| {
-        if !is_fresh {
-            // SAFETY: the block was allocated just now.
-            unsafe { block.write_bytes(0, usable_size(block)) };
-        }
-    })
-}
-
-/// `plain` serves what needs no offset; `clear` sees what has one, and whether it reads zero.
-#[inline]
-fn at_offset(
-    size: usize,
-    align: usize,
-    offset: usize,
-    plain: fn(usize, usize) -> *mut u8,
-    clear: impl FnOnce(*mut u8, bool),
-) -> *mut u8 {
-    if size > BYTES_MAX || !align.is_power_of_two() {
-        return null_mut();
-    }
-    let lead = offset::lead_of(align, offset);
-    if lead == 0 {
-        return plain(size, align);
-    }
-    if align > OFFSET_ALIGN_MAX {
-        return null_mut();
-    }
-    let (mut block, mut is_fresh) = offset::alloc(tls::get(), size, align, lead);
-    if block.is_null() && !region::is_beyond_all(size, align) {
-        // As in `alloc_slow`: what is held but not used goes back, and it is tried once more.
-        scavenger::purge_all(scavenger::HASTY_TRIES);
-        (block, is_fresh) = offset::alloc(tls::get(), size, align, lead);
-    }
-    if !block.is_null() {
-        clear(block, is_fresh);
-    }
-    block
+    zeroed_from(&DefaultHeap, size, align, offset)
 }
 
 /// As [`realloc_aligned`], for [`aligned_at`]: the block is, or stays, so that `block + offset` is a multiple of `align`.
@@ -128,27 +89,8 @@ fn at_offset(
 /// # Safety
 /// - As for [`realloc`].
 pub unsafe fn realloc_aligned_at(block: *mut u8, size: usize, align: usize, offset: usize) -> *mut u8 {
-    if block.is_null() || !align.is_power_of_two() {
-        return aligned_at(size, align, offset);
-    }
-    // SAFETY: the caller's duty, for all of this function.
-    unsafe {
-        if offset::lead_of(align, offset) == 0 {
-            return realloc_aligned(block, size, align);
-        }
-        let usable = usable_size(block);
-        let is_aligned = (block.addr().wrapping_add(offset)) & (align - 1) == 0;
-        // In place if it fits and at most half would be wasted.
-        if is_aligned && size <= usable && size >= usable / 2 {
-            return block;
-        }
-        let new = aligned_at(size, align, offset);
-        if !new.is_null() {
-            new.copy_from_nonoverlapping(block, usable.min(size));
-            free(block);
-        }
-        new
-    }
+    // SAFETY: the caller's duty.
+    unsafe { resized_from(&DefaultHeap, block, size, align, offset) }
 }
 
 /// As [`realloc`]; what the block grew by, counted from its old *usable* size, reads zero. Clears, so touches, all of that.
@@ -174,13 +116,140 @@ pub unsafe fn rezalloc_aligned(block: *mut u8, size: usize, align: usize) -> *mu
 /// # Safety
 /// - As for [`realloc`].
 pub unsafe fn rezalloc_aligned_at(block: *mut u8, size: usize, align: usize, offset: usize) -> *mut u8 {
+    // SAFETY: the caller's duty.
+    unsafe { regrown_from(&DefaultHeap, block, size, align, offset) }
+}
+
+/// Where blocks come from. The sizes and alignments that it is asked for were checked.
+pub(crate) trait Source {
+    /// A block, which reads zero if so asked.
+    fn aligned(&self, size: usize, align: usize, zeroed: bool) -> *mut u8;
+    /// A block that starts `lead` (> 0) bytes behind a multiple of `align`, and whether it reads zero.
+    fn at_offset(&self, size: usize, align: usize, lead: usize) -> (*mut u8, bool);
+    /// A block of another size, as [`realloc_aligned`].
+    ///
+    /// # Safety
+    /// - As for [`realloc`]; the block is not null.
+    unsafe fn resized(&self, block: *mut u8, size: usize, align: usize) -> *mut u8;
+}
+
+struct DefaultHeap;
+
+impl Source for DefaultHeap {
+    fn aligned(&self, size: usize, align: usize, zeroed: bool) -> *mut u8 {
+        if zeroed { zeroed_aligned(size, align) } else { aligned(size, align) }
+    }
+
+    fn at_offset(&self, size: usize, align: usize, lead: usize) -> (*mut u8, bool) {
+        // SAFETY: null is the default heap.
+        let once = || unsafe { offset::alloc(null_mut(), tls::get(), size, align, lead) };
+        let found = once();
+        if !found.0.is_null() || region::is_beyond_all(size, align) {
+            return found;
+        }
+        // As in `alloc_slow`: what is held but not used goes back, and it is tried once more.
+        scavenger::purge_all(scavenger::HASTY_TRIES);
+        once()
+    }
+
+    unsafe fn resized(&self, block: *mut u8, size: usize, align: usize) -> *mut u8 {
+        // SAFETY: the caller's duty.
+        unsafe { realloc_aligned(block, size, align) }
+    }
+}
+
+/// Bytes from the last multiple of `align` to the block; `None` if the request can't be served.
+fn checked_lead(size: usize, align: usize, offset: usize) -> Option<usize> {
+    if size > BYTES_MAX || !align.is_power_of_two() {
+        return None;
+    }
+    let lead = offset::lead_of(align, offset);
+    (lead == 0 || align <= OFFSET_ALIGN_MAX).then_some(lead)
+}
+
+/// [`aligned_at`] from any source.
+#[inline]
+pub(crate) fn block_from(source: &impl Source, size: usize, align: usize, offset: usize) -> *mut u8 {
+    match checked_lead(size, align, offset) {
+        None => null_mut(),
+        Some(0) => source.aligned(size, align, false),
+        Some(lead) => source.at_offset(size, align, lead).0,
+    }
+}
+
+/// [`zalloc_aligned_at`] from any source.
+#[inline]
+pub(crate) fn zeroed_from(source: &impl Source, size: usize, align: usize, offset: usize) -> *mut u8 {
+    match checked_lead(size, align, offset) {
+        None => null_mut(),
+        Some(0) => {
+            // To the end of what is usable.
+            source.aligned(good_size_aligned(size, align), align, true)
+        }
+        Some(lead) => {
+            let (block, is_fresh) = source.at_offset(size, align, lead);
+            if !block.is_null() && !is_fresh {
+                // SAFETY: the block was allocated just now.
+                unsafe { block.write_bytes(0, usable_size(block)) };
+            }
+            block
+        }
+    }
+}
+
+/// [`realloc_aligned_at`] from any source.
+///
+/// # Safety
+/// - As for [`realloc`].
+pub(crate) unsafe fn resized_from(
+    source: &impl Source,
+    block: *mut u8,
+    size: usize,
+    align: usize,
+    offset: usize,
+) -> *mut u8 {
+    let lead = match checked_lead(size, align, offset) {
+        Some(lead) if !block.is_null() => lead,
+        _ => return block_from(source, size, align, offset),
+    };
+    // SAFETY: the caller's duty, for all of this function.
+    unsafe {
+        if lead == 0 {
+            return source.resized(block, size, align);
+        }
+        let usable = usable_size(block);
+        let is_aligned = block.addr().wrapping_add(offset) & (align - 1) == 0;
+        // In place if it fits and at most half would be wasted.
+        if is_aligned && size <= usable && size >= usable / 2 {
+            return block;
+        }
+        let (new, _) = source.at_offset(size, align, lead);
+        if !new.is_null() {
+            new.copy_from_nonoverlapping(block, usable.min(size));
+            free(block);
+        }
+        new
+    }
+}
+
+/// [`rezalloc_aligned_at`] from any source.
+///
+/// # Safety
+/// - As for [`realloc`].
+pub(crate) unsafe fn regrown_from(
+    source: &impl Source,
+    block: *mut u8,
+    size: usize,
+    align: usize,
+    offset: usize,
+) -> *mut u8 {
     if block.is_null() {
-        return zalloc_aligned_at(size, align, offset);
+        return zeroed_from(source, size, align, offset);
     }
     // SAFETY: the caller's duty, for all of this function.
     unsafe {
         let before = usable_size(block);
-        let new = realloc_aligned_at(block, size, align, offset);
+        let new = resized_from(source, block, size, align, offset);
         if !new.is_null() {
             // A block that moved holds no more of the old one than was asked for.
             let kept = if new == block { before } else { before.min(size) };
