@@ -1,4 +1,5 @@
-/* The options as a C program sees them. Started with TESSALLOC_PURGE_DELAY=3s, TESSALLOC_KEEP=many and TESSALLOC_PURGE_DELY=1s. */
+/* The options as a C program sees them. Started with TESSALLOC_PURGE_DELAY=3s, TESSALLOC_MAX_WARNINGS=30, TESSALLOC_KEEP=many and
+ * TESSALLOC_PURGE_DELY=1s. */
 #include "check.h"
 #include <strings.h>
 
@@ -89,7 +90,15 @@ static void check_setting(void) {
   CHECK(errno == 77);
 }
 
+/* Before any constructor: maybe before the environment can be read, which then comes too late. */
+static void set_early(void) {
+  CHECK(tessalloc_option_set(TESSALLOC_OPTION_MAX_WARNINGS, 31) == 0);
+}
+__attribute__((section(".preinit_array"), used)) static void (*const early)(void) = set_early;
+
 static void check_environment(void) {
+  CHECK(tessalloc_option_get(TESSALLOC_OPTION_MAX_WARNINGS) == 31);
+  CHECK(info_of(TESSALLOC_OPTION_MAX_WARNINGS).source == TESSALLOC_SOURCE_SET);
   const int delay = TESSALLOC_OPTION_PURGE_DELAY;
   CHECK(tessalloc_option_get(delay) == 3000 && info_of(delay).source == TESSALLOC_SOURCE_ENVIRONMENT);
   CHECK(info_of(delay).default_value == 10000);
