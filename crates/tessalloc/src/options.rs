@@ -129,8 +129,8 @@ options! {
     KeepBytes, keep_bytes, "KEEP", Bytes, 1 << 20, 0..=1 << 40;
     /// Whether memory is given back inside pages of small blocks that are still in use, by the OS page.
     PurgeHoles, purge_holes, "PURGE_HOLES", Switch, 1, 0..=1;
-    /// Free small blocks that a thread keeps at hand, all sizes together; up to 8 of each size are kept even so. Counts for
-    /// threads that start later.
+    /// Free small blocks that a thread keeps at hand for each heap, all sizes together; up to 8 of each size are kept even so.
+    /// Counts for threads that start later.
     ThreadCacheBytes, thread_cache_bytes, "THREAD_CACHE", Bytes, 512 << 10, 0..=64 << 20;
     /// How many warnings are written to standard error; 0: none.
     MaxWarnings, max_warnings, "MAX_WARNINGS", Count, 32, 0..=1_000_000;

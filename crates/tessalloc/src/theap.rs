@@ -116,10 +116,15 @@ impl Theap {
         }
     }
 
+    /// While all limits are 0: what they may grow to is as asked for now.
+    pub(crate) fn begin(&mut self) {
+        self.budget = Opt::ThreadCacheBytes.value() as i32;
+    }
+
     /// While all stacks are empty: they grow anew.
     pub(crate) fn reset_limits(&mut self) {
         self.limits = [0; CLASS_COUNT];
-        self.budget = Opt::ThreadCacheBytes.value() as i32;
+        self.begin();
     }
 }
 

@@ -168,6 +168,7 @@ impl Thread {
 
     /// The record's next life begins.
     pub(crate) fn begin(&mut self) {
+        self.theap.begin();
         self.inbox.open();
         // ORDER: Release pairs with the Acquire in `is_live`.
         self.life.store(LIVE, Ordering::Release);
@@ -453,7 +454,6 @@ fn start() -> Option<*mut Thread> {
     // SAFETY: L1: the record is this thread's from here on.
     unsafe {
         (*thread).exit_round = 0;
-        (*thread).theap.reset_limits();
         stats::add(Counter::Threads, 1);
         stats::add(Counter::ThreadsTotal, 1);
         // From here on this thread can allocate, as the calls below may.
