@@ -30,7 +30,7 @@ use crate::remote::List;
 use crate::ring::send_home;
 use crate::size_class::SizeClass;
 use crate::stats::{self, Counter};
-use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering, wait};
+use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering, barrier_heavy, wait};
 use crate::theap::Stacks;
 use crate::thread::{self, Thread};
 
@@ -225,7 +225,7 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
             }
             (core::mem::replace(&mut (*core).records, null_mut()), detach_large(core, how))
         };
-        let first = records;
+        let (mut done, mut left) = (null_mut(), null_mut());
         while !records.is_null() {
             let record = records;
             records = (*record).next_in_heap;
@@ -239,19 +239,18 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
                     (*record).destroy_pages();
                 }
                 End::Delete => {
-                    // Its lessee may be putting a block home.
-                    while !(*record).gate.try_claim() {
-                        if !has_barrier() {
-                            (*record).gate.exclude();
-                            break;
-                        }
-                        wait_a_moment();
+                    if !claim_from_lessee(record) {
+                        (*record).next_in_heap = left;
+                        left = record;
+                        continue;
                     }
                     (*record).delete_pages();
                 }
             }
             (*record).rest();
             (*record).gate.unclaim();
+            (*record).next_in_heap = done;
+            done = record;
         }
         let mut large_bytes = 0;
         while !large.is_null() {
@@ -269,13 +268,10 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
         }
         let _guard = HEAPS.lock();
         let all = all();
-        let mut record = first;
-        while !record.is_null() {
-            let next = (*record).next_in_heap;
-            if (*record).is_resting() {
-                store_record(record, all);
-            }
-            record = next;
+        while !done.is_null() {
+            let record = done;
+            done = (*record).next_in_heap;
+            store_record(record, all);
         }
         if (*core).previous.is_null() {
             all.heaps = (*core).next;
@@ -287,10 +283,32 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
         }
         // ORDER: Relaxed: ids are compared with those of handles only (F1).
         (*core).id.store(0, Ordering::Relaxed);
-        (*core).next = all.places;
-        all.places = core;
         all.count -= 1;
+        (*core).records = left;
+        if left.is_null() {
+            (*core).next = all.places;
+            all.places = core;
+        }
     }
+}
+
+/// Goes into the record of a heap that is being deleted, whose lessee may be putting a block home. False if the system has a
+/// barrier no more (a filter of system calls that was installed late): the record then keeps its pages, and the heap its place,
+/// for good; blocks are freed as before.
+fn claim_from_lessee(record: *mut Thread) -> bool {
+    // SAFETY: records stay mapped.
+    let gate = unsafe { &(*record).gate };
+    if !has_barrier() {
+        gate.exclude();
+        return true;
+    }
+    while !gate.try_claim() {
+        if !barrier_heavy() {
+            return false;
+        }
+        wait_a_moment();
+    }
+    true
 }
 
 /// The heap's large runs, to be given back; none if they stay: then they are the default heap's from here on, and who frees one

@@ -185,12 +185,6 @@ impl Thread {
         self.life.store(UNUSED, Ordering::Release);
     }
 
-    /// Whether the record has no life.
-    pub(crate) fn is_resting(&self) -> bool {
-        // ORDER: Acquire pairs with the Release in `rest`.
-        self.life.load(Ordering::Acquire) == UNUSED
-    }
-
     /// Hands the record's figures to the process's. True if memory came free.
     fn report_all(&mut self) -> bool {
         stats::add(Counter::RemoteBatches, core::mem::take(&mut self.ring.sent));
