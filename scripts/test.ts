@@ -32,17 +32,29 @@ const script = (name: string, ...args: string[]) => [
   ...args,
 ]
 /** A configuration of its own compiles everything anew: it gets a folder of its own, so that the others stay built. */
-const own = (name: string, flags: string) => ({
-  RUSTFLAGS: `--cfg ${flags}`,
-  CARGO_TARGET_DIR: `${process.env.CARGO_TARGET_DIR ?? 'target'}/${name}`,
-})
+const ownFolder = (name: string) => `${process.env.CARGO_TARGET_DIR ?? 'target'}/${name}`
+const own = (name: string, flags: string) => ({ RUSTFLAGS: `--cfg ${flags}`, CARGO_TARGET_DIR: ownFolder(name) })
 
 const steps: readonly Step[] = [
   { name: 'format', command: [node, biome, 'ci', '--error-on-warnings', '.'] },
   { name: 'rustfmt', command: ['cargo', 'fmt', '--all', '--check'] },
   { name: 'types', command: [node, tsc, '-p', 'tsconfig.json'] },
   { name: 'tidy', command: script('tidy') },
-  { name: 'clippy', command: ['cargo', 'clippy', '-p', 'tessalloc', '--all-targets', '--', '-D', 'warnings'] },
+  {
+    name: 'clippy',
+    command: [
+      'cargo',
+      'clippy',
+      '-p',
+      'tessalloc',
+      '--features',
+      'allocator-api2',
+      '--all-targets',
+      '--',
+      '-D',
+      'warnings',
+    ],
+  },
   {
     name: 'clippy-node',
     command: ['cargo', 'clippy', '-p', 'tessalloc-node', '--all-targets', '--', '-D', 'warnings'],
@@ -53,7 +65,25 @@ const steps: readonly Step[] = [
     command: ['cargo', 'clippy', '-p', 'tessalloc-c', '--lib', '--profile', 'release-c', '--', '-D', 'warnings'],
   },
   { name: 'build', command: script('build') },
-  { name: 'core', command: ['cargo', 'test', '--no-fail-fast', '-p', 'tessalloc'], runner: 'cargo' },
+  {
+    name: 'core',
+    command: ['cargo', 'test', '--no-fail-fast', '-p', 'tessalloc', '--features', 'allocator-api2'],
+    runner: 'cargo',
+  },
+  // What only a nightly compiler takes, by the stable one: the standard `Allocator`, and codes of errors in `compile_fail` examples.
+  {
+    name: 'core-nightly',
+    command: ['cargo', 'test', '-p', 'tessalloc', '--features', 'nightly,allocator-api2', '--test', 'allocator'],
+    env: { RUSTC_BOOTSTRAP: 'tessalloc,allocator', CARGO_TARGET_DIR: ownFolder('nightly') },
+    runner: 'cargo',
+  },
+  {
+    name: 'core-nightly-doc',
+    command: ['cargo', 'test', '-p', 'tessalloc', '--features', 'nightly,allocator-api2', '--doc', 'allocator'],
+    env: { RUSTC_BOOTSTRAP: 'tessalloc,allocator', CARGO_TARGET_DIR: ownFolder('nightly') },
+    runner: 'cargo',
+    needs: ['core-nightly'],
+  },
   {
     name: 'core-sim',
     command: ['cargo', 'test', '--no-fail-fast', '-p', 'tessalloc'],

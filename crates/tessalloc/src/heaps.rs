@@ -321,9 +321,14 @@ impl Heap {
         // SAFETY: the caller's duty.
         unsafe {
             let usable = thread::usable_bytes(block.as_ptr(), "realloc by a heap");
-            let is_same_class =
-                SizeClass::of_layout(size, layout.align()) == SizeClass::of_layout(layout.size(), layout.align());
-            if size <= usable && (is_same_class || usable > raw::SMALL_BYTES_MAX && size >= usable / 2) {
+            let classes = [layout.size(), size].map(|size| SizeClass::of_layout(size, layout.align()));
+            // What is freed by its layout must be of its class. A large block stays if at most half of it is lost.
+            let stays = match classes {
+                [Some(old), Some(new)] => old == new,
+                [None, None] => size <= usable && size >= usable / 2,
+                _ => false,
+            };
+            if stays {
                 if self.zeroes && size > layout.size() {
                     block.as_ptr().add(layout.size()).write_bytes(0, size - layout.size());
                 }

@@ -25,7 +25,15 @@
 //! | `scavenger`, `fork` | giving memory back; processes that split |
 //! | `raw`, [`Tessalloc`] | what programs call |
 //! | [`Buffer`] | an allocator apart from all that, in one given buffer |
+//!
+//! | feature | |
+//! |---------|-|
+//! | `std` (default) | thread locals by `std::thread_local!` |
+//! | `initial-exec` | thread locals of libraries that are there from the start: for the preload library |
+//! | `allocator-api2` | [`&Heap`](Heap) as `Allocator` of that crate: collections of its own and of `hashbrown` in a heap |
+//! | `nightly` | `&Heap` as the standard `Allocator`: needs a nightly compiler |
 #![no_std]
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
 #![cfg_attr(target_os = "none", allow(dead_code, reason = "without a system the crate is `Buffer` alone"))]
 
 #[cfg(any(feature = "std", test, loom))]
@@ -54,6 +62,8 @@ use bare as report;
 #[cfg(target_os = "none")]
 use bare as sync;
 
+#[cfg(all(not(any(loom, target_os = "none")), any(feature = "allocator-api2", feature = "nightly")))]
+mod allocator;
 #[cfg(not(loom))]
 mod bitmap;
 #[cfg(not(any(loom, target_os = "none")))]
