@@ -659,6 +659,8 @@ pub(crate) unsafe fn clear(core: *mut Core) {
         }
         offset::release_all(core);
         stats::sub(Counter::AllocatedBytes, (*core).allocated().saturating_sub(large_bytes));
+        // A thread may be at its end, and give back its leases, although its last call returned.
+        let _guard = HEAPS.lock();
         let mut record = (*core).records;
         while !record.is_null() {
             if (*record).is_live() {

@@ -13,12 +13,16 @@
 //!
 //! `inside` is stored, never counted up: a chain of loads and stores of one word would cost each passage its latency.
 
+#[cfg(not(loom))]
+use crate::report::used_while_visited as entered_while_visited;
 use crate::sync::{AtomicU32, Ordering, barrier_heavy, barrier_light, wait, wake};
 
 const FREE: u32 = 0;
 const CLAIMED: u32 = 1;
 /// The owner sleeps until the claimer leaves.
 const WANTED: u32 = 2;
+/// A claimer is inside whose caller promised that the owner stays out.
+const VISITED: u32 = 3;
 
 /// Lets one thread at a time at a theap.
 pub(crate) struct Gate {
@@ -67,6 +71,9 @@ impl Gate {
         loop {
             // ORDER: Relaxed: only tells the claimer that somebody waits.
             let asked = self.claim.compare_exchange(CLAIMED, WANTED, Ordering::Relaxed, Ordering::Relaxed);
+            if asked == Err(VISITED) {
+                entered_while_visited();
+            }
             if asked != Err(FREE) {
                 wait(&self.claim, WANTED, 0);
             }
@@ -103,10 +110,33 @@ impl Gate {
     /// Goes in where the owner can't be: only other claimers are waited for.
     #[cfg(not(loom))]
     pub(crate) fn exclude(&self) {
+        self.exclude_as(CLAIMED);
+    }
+
+    /// As [`Gate::exclude`], for as long as a visitor takes: an owner that comes all the same is reported, where it would sleep
+    /// for good if it is the visitor itself.
+    #[cfg(not(loom))]
+    pub(crate) fn exclude_for_visit(&self) {
+        self.exclude_as(VISITED);
+    }
+
+    #[cfg(not(loom))]
+    fn exclude_as(&self, claim: u32) {
         // ORDER: Acquire as in `try_claim`. Bound: each turn sleeps while a claimer is inside, which is at most a trim.
-        while self.claim.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            wait(&self.claim, CLAIMED, 1);
+        loop {
+            match self.claim.compare_exchange(FREE, claim, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(VISITED) => entered_while_visited(),
+                Err(_) => wait(&self.claim, CLAIMED, 1),
+            }
         }
+    }
+
+    /// Whether a visitor is inside.
+    #[cfg(not(loom))]
+    pub(crate) fn is_visited(&self) -> bool {
+        // ORDER: Relaxed: asked under the lock under which the visit began.
+        self.claim.load(Ordering::Relaxed) == VISITED
     }
 
     /// Whether the owner sleeps at the gate: the claimer should leave.
@@ -130,4 +160,10 @@ impl Gate {
         self.inside.store(0, Ordering::Relaxed);
         self.claim.store(FREE, Ordering::Relaxed);
     }
+}
+
+/// No model visits.
+#[cfg(loom)]
+fn entered_while_visited() -> ! {
+    unreachable!()
 }

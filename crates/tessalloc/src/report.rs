@@ -90,6 +90,14 @@ pub(crate) fn foreign_pointer(action: &str, address: usize) -> ! {
     os::abort()
 }
 
+/// A heap was used while its blocks are visited, perhaps by the visitor.
+#[cold]
+#[inline(never)]
+pub(crate) fn used_while_visited() -> ! {
+    Line::new().text("cannot use a heap while it is visited: expected its visitor to return first").write();
+    os::abort()
+}
+
 /// The allocator's own tables contradict one another: something wrote where it should not.
 #[cold]
 #[inline(never)]

@@ -227,11 +227,14 @@ pub(super) unsafe fn end_leases(thread: *mut Thread) {
         let mut record = core::mem::replace(&mut (*thread).leases, null_mut());
         while !record.is_null() {
             let next = (*record).next_lease;
-            (*record).gate.enter();
-            (*record).flush_stacks();
-            (*record).ring.end();
-            (*record).theap.reset_limits();
-            (*record).gate.leave();
+            // Who visits the heap has put all of it home, under this lock.
+            if !(*record).gate.is_visited() {
+                (*record).gate.enter();
+                (*record).flush_stacks();
+                (*record).ring.end();
+                (*record).theap.reset_limits();
+                (*record).gate.leave();
+            }
             // ORDER: Relaxed: written under the lock.
             (*record).lessee.store(0, Ordering::Relaxed);
             record = next;
