@@ -579,6 +579,74 @@ fn models_thread_ends_with_a_full_page() {
     });
 }
 
+/// A heap is destroyed after the last frees of its blocks have returned (F6): nothing of them is on its way any more, so the page
+/// can begin a new life at once, with another owner, and finds only the blocks of that life.
+#[test]
+fn models_heap_is_destroyed_after_the_last_free() {
+    explore(3, || {
+        let world = World::new(State::Owned, 3, 0, 1);
+        let threads = [world.free(&[0]), world.free(&[1])];
+        unsafe {
+            // The record's thread takes home what it finds meanwhile, or not.
+            world.drain(0);
+            join(threads);
+            world.destroy(0, 3);
+            let page = world.page();
+            (*page).remote.reset(State::Owned);
+            // ORDER: Relaxed: others learn of the page by its blocks.
+            (*page).owner.store(world.records[1].token(), Ordering::Relaxed);
+            let thread = world.free(&[2]);
+            world.drain(1);
+            join([thread]);
+            world.drain(1);
+            assert_eq!(
+                plain(page, |plain| (plain.used, plain.free_count)),
+                (2, 1),
+                "the new life's block came home, and no other"
+            );
+            assert!(world.records[0].inbox.close().is_null(), "nothing came to the heap that is gone");
+        }
+    });
+}
+
+/// A heap is deleted by another thread while its blocks are freed: as a thread's end, with a record that nobody has afterwards.
+#[test]
+fn models_heap_is_deleted_while_blocks_are_freed() {
+    explore(3, || {
+        let world = World::new(State::Owned, 2, 0, 1);
+        let deleter = {
+            let world = world.clone();
+            thread::spawn(move || unsafe { world.end(0, true) })
+        };
+        let thread = world.free(&[0]);
+        unsafe {
+            world.send(&[1]);
+            join([deleter, thread]);
+            world.give_back_waiting();
+            world.expect(0);
+            assert!(plain(world.page(), |plain| plain.is_released), "nobody gave the page back");
+        }
+    });
+}
+
+impl World {
+    /// As `Thread::destroy_pages`, and the page's next `begin`: all `count` blocks are handed out anew.
+    unsafe fn destroy(&self, record: usize, count: u32) {
+        self.records[record].inbox.close();
+        let page = self.page();
+        unsafe {
+            plain(page, |plain| {
+                plain.free = NONE;
+                plain.free_count = 0;
+                plain.used = count;
+            });
+            for block in &(*page).blocks {
+                block.content.with_mut(|content| *content = 0);
+            }
+        }
+    }
+}
+
 impl World {
     /// As `scavenger::visit_waiting`: takes home what came to pages that wait; by now all of it has.
     unsafe fn give_back_waiting(&self) {
