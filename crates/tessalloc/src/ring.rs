@@ -21,7 +21,7 @@ use crate::remote::{Links, List};
 
 const BATCH_COUNT: usize = 16;
 /// A batch of so many blocks goes out, and one of so many bytes: a whole page of one slice.
-const BATCH_BLOCKS_MAX: usize = 2048;
+const BATCH_BLOCKS_MAX: usize = 1536;
 const BATCH_BYTES_MAX: u32 = SLICE_BYTES as u32;
 const BYTES_MAX: u32 = 256 << 10;
 
@@ -29,7 +29,6 @@ const BYTES_MAX: u32 = 256 << 10;
 /// of each: small batches together touch little.
 struct Places([[[u16; LINE]; BATCH_COUNT]; BATCH_BLOCKS_MAX / LINE]);
 const LINE: usize = 32;
-const _: () = assert!(size_of::<Places>() <= SLICE_BYTES);
 
 impl Places {
     #[inline(always)]
@@ -48,11 +47,17 @@ struct Batch {
 
 const NO_BATCH: Batch = Batch { page: null_mut(), start: null_mut(), count: 0, limit: 0 };
 
-/// Open batches of remote frees.
-pub(crate) struct Ring {
+/// Open batches, in a slice of their own.
+struct Open {
     batches: [Batch; BATCH_COUNT],
-    /// In a slice of their own, taken with the first batch; null before. B1: not null while a batch is open.
-    places: *mut Places,
+    places: Places,
+}
+const _: () = assert!(size_of::<Open>() <= SLICE_BYTES);
+
+/// Remote frees of a thread that are on their way.
+pub(crate) struct Ring {
+    /// Taken with the first batch, given back when the thread rests; null when there is none.
+    open: *mut Open,
     pending: u32,
     /// Batches sent since the thread began.
     pub(crate) sent: u64,
@@ -60,7 +65,7 @@ pub(crate) struct Ring {
 
 impl Ring {
     pub(crate) const fn new() -> Self {
-        Self { batches: [NO_BATCH; BATCH_COUNT], places: null_mut(), pending: 0, sent: 0 }
+        Self { open: null_mut(), pending: 0, sent: 0 }
     }
 
     /// Descriptors of neighbouring pages fall into neighbouring places.
@@ -77,13 +82,14 @@ impl Ring {
     #[inline(always)]
     pub(crate) unsafe fn add(&mut self, page: *mut Page, block: *mut Block, block_bytes: u32) -> bool {
         let place = Self::place_of(page);
-        let batch = &mut self.batches[place];
+        // SAFETY: null, or the ring's own slice.
+        let Some(open) = (unsafe { self.open.as_mut() }) else { return false };
+        let batch = &mut open.batches[place];
         let count = batch.count + 1;
         if batch.page != page || count >= batch.limit || self.pending >= BYTES_MAX {
             return false;
         }
-        // SAFETY: B1.
-        unsafe { *(*self.places).of(place, batch.count as usize) = PageLinks(batch.start).distance(block) };
+        *open.places.of(place, batch.count as usize) = PageLinks(batch.start).distance(block);
         batch.count = count;
         self.pending += Self::weight(block_bytes);
         true
@@ -96,7 +102,8 @@ impl Ring {
 
     /// Whether a batch of the page is open.
     pub(crate) fn has(&self, page: *mut Page) -> bool {
-        self.batches[Self::place_of(page)].page == page
+        // SAFETY: null, or the ring's own slice.
+        unsafe { self.open.as_ref() }.is_some_and(|open| open.batches[Self::place_of(page)].page == page)
     }
 
     /// Adds a block, and sends what is due: its batch if it is full, all if too much is pending. A batch in its place goes out.
@@ -107,19 +114,20 @@ impl Ring {
         let place = Self::place_of(page);
         // SAFETY: the caller's duty; the page stands: a block of it is handed out (P4).
         unsafe {
+            if self.open.is_null() && !self.begin() {
+                // Memory is out: the block goes home alone.
+                let at = PageLinks((*page).start).distance(block);
+                send_home(page, List { head: at, tail: at, count: 1 });
+                return;
+            }
             if !self.has(page) {
                 self.send(place);
-                if self.places.is_null() && !self.begin_places() {
-                    // Memory is out: the block goes home alone.
-                    let at = PageLinks((*page).start).distance(block);
-                    send_home(page, List { head: at, tail: at, count: 1 });
-                    return;
-                }
                 let limit = (BATCH_BYTES_MAX / block_bytes).clamp(1, BATCH_BLOCKS_MAX as u32);
-                self.batches[place] = Batch { page, start: (*page).start, count: 0, limit };
+                (*self.open).batches[place] = Batch { page, start: (*page).start, count: 0, limit };
             }
-            let batch = &mut self.batches[place];
-            *(*self.places).of(place, batch.count as usize) = PageLinks(batch.start).distance(block);
+            let open = &mut *self.open;
+            let batch = &mut open.batches[place];
+            *open.places.of(place, batch.count as usize) = PageLinks(batch.start).distance(block);
             batch.count += 1;
             self.pending += Self::weight(block_bytes);
             if batch.count >= batch.limit {
@@ -131,10 +139,12 @@ impl Ring {
         }
     }
 
-    fn begin_places(&mut self) -> bool {
+    fn begin(&mut self) -> bool {
         let Some(run) = region::take(1, 1) else { return false };
         run.touch(0, 1);
-        self.places = run.start().cast();
+        self.open = run.start().cast();
+        // SAFETY: S1: the slice is the ring's, and large enough. Places are written before they are read (B1).
+        unsafe { (*self.open).batches = [NO_BATCH; BATCH_COUNT] };
         true
     }
 
@@ -145,8 +155,8 @@ impl Ring {
     pub(crate) unsafe fn end(&mut self) {
         // SAFETY: the caller's duty.
         unsafe { self.flush() };
-        let places = core::mem::replace(&mut self.places, null_mut());
-        if let Some((region, slice)) = region::find(places.addr()) {
+        let open = core::mem::replace(&mut self.open, null_mut());
+        if let Some((region, slice)) = region::find(open.addr()) {
             Run { region, slice, count: 1 }.give();
         }
     }
@@ -161,6 +171,9 @@ impl Ring {
     /// # Safety
     /// - The caller holds the ring.
     pub(crate) unsafe fn flush(&mut self) {
+        if self.open.is_null() {
+            return;
+        }
         for place in 0..BATCH_COUNT {
             // SAFETY: the caller's duty.
             unsafe { self.send(place) };
@@ -168,15 +181,21 @@ impl Ring {
         self.pending = 0;
     }
 
+    /// Sends the batch at a place home, if there is one.
+    ///
+    /// # Safety
+    /// - The caller holds the ring, which is open.
     unsafe fn send(&mut self, place: usize) {
-        let batch = core::mem::replace(&mut self.batches[place], NO_BATCH);
+        // SAFETY: the ring's own slice.
+        let open = unsafe { &mut *self.open };
+        let batch = core::mem::replace(&mut open.batches[place], NO_BATCH);
         if !batch.page.is_null() {
             self.sent += 1;
             // SAFETY: B1; the caller holds the ring, so the batch is out of it for good.
             unsafe {
                 let weight = Self::weight((*batch.page).block_bytes) * batch.count;
                 self.pending = self.pending.saturating_sub(weight);
-                let places = &mut *self.places;
+                let places = &mut open.places;
                 let head = *places.of(place, 0);
                 let mut tail = head;
                 // Where all of a page comes home at once nobody follows the links.
