@@ -646,10 +646,12 @@ pub(crate) unsafe fn free_slow(core: *mut Core, block: *mut u8, class: Option<Si
 pub(crate) unsafe fn clear(core: *mut Core) {
     // SAFETY: the caller's duty.
     unsafe {
-        let mut large = {
+        let mut large = null_mut();
+        // By the caller's duty nobody else touches the list; the lock is for a fork meanwhile.
+        if !(*core).large.is_null() {
             let _guard = HEAPS.lock();
-            core::mem::replace(&mut (*core).large, null_mut())
-        };
+            large = core::mem::replace(&mut (*core).large, null_mut());
+        }
         let mut large_bytes = 0;
         while !large.is_null() {
             let page = large;

@@ -281,7 +281,7 @@ impl Heap {
         if let Some(record) = first_class::handle(tls::get(), self.id)
             && let Some(class) = SizeClass::of_layout(size, align)
         {
-            let block = raw::pop(record.as_ptr().cast(), class);
+            let block = raw::pop_or_take(record.as_ptr().cast(), class);
             if !block.is_null() {
                 if zeroed {
                     // SAFETY: the block is the caller's and holds so much.

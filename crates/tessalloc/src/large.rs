@@ -37,12 +37,13 @@ const MOVED_MAX: u32 = 256;
 static MOVED_COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// Freed runs that a thread keeps: the last one at hand, and behind it one for each slice count. N2: the last one's slices (0: there
-/// is none) and start stand beside it, so that the next request for as many waits for no descriptor.
+/// is none) and start stand beside it, so that the next request for as many waits for no descriptor. The others stand as page number
+/// plus one: records are many where heaps are many.
 pub(crate) struct Warm {
     last: *mut Page,
     last_start: *mut u8,
     last_slices: usize,
-    runs: [*mut Page; CHUNK_SLICES as usize + 1],
+    runs: [u32; CHUNK_SLICES as usize + 1],
     slices: u32,
 }
 
@@ -52,7 +53,7 @@ impl Warm {
             last: null_mut(),
             last_start: null_mut(),
             last_slices: 0,
-            runs: [null_mut(); CHUNK_SLICES as usize + 1],
+            runs: [0; CHUNK_SLICES as usize + 1],
             slices: 0,
         }
     }
@@ -95,14 +96,15 @@ impl Thread {
             return last;
         }
         self.gate.enter();
-        let page = core::mem::replace(&mut self.warm.runs[slices], null_mut());
-        if !page.is_null() {
+        let number = core::mem::replace(&mut self.warm.runs[slices], 0);
+        if number != 0 {
             self.warm.slices -= slices as u32;
         }
         self.gate.leave();
-        if page.is_null() {
+        if number == 0 {
             return null_mut();
         }
+        let page = region::page_by_number(number - 1);
         // SAFETY: out of the record, the run is this thread's.
         unsafe {
             (*page).set_kind(Kind::Large);
@@ -139,9 +141,10 @@ impl Thread {
     fn make_room_for_last(&mut self, coming: usize) -> bool {
         let slices = self.warm.last_slices;
         let slot = &mut self.warm.runs[slices];
-        let fits = slot.is_null() && self.warm.slices as usize + slices + coming <= WARM_SLICES_MAX as usize;
+        let fits = *slot == 0 && self.warm.slices as usize + slices + coming <= WARM_SLICES_MAX as usize;
         if fits {
-            *slot = self.warm.last;
+            // SAFETY: N2: there is a last run.
+            *slot = unsafe { (*self.warm.last).number } + 1;
             self.warm.slices += slices as u32;
         }
         fits
@@ -152,17 +155,16 @@ impl Thread {
     /// # Safety
     /// - The caller is inside this thread's gate.
     pub(crate) unsafe fn drop_warm(&mut self) {
-        if self.warm.last_slices == 0 {
-            self.warm.last = null_mut();
+        let warm = &mut self.warm;
+        let last = if core::mem::take(&mut warm.last_slices) == 0 { null_mut() } else { warm.last };
+        let others = warm.runs.iter_mut().map(core::mem::take).filter(|number| *number != 0);
+        let others = others.map(|number| region::page_by_number(number - 1));
+        let mut given = 0;
+        for page in core::iter::once(last).filter(|page| !page.is_null()).chain(others) {
+            // SAFETY: a warm run is nobody's but the thread's.
+            given += unsafe { give(page) } as i64;
         }
-        self.warm.last_slices = 0;
-        for slot in core::iter::once(&mut self.warm.last).chain(&mut self.warm.runs) {
-            let page = core::mem::replace(slot, null_mut());
-            if !page.is_null() {
-                // SAFETY: a warm run is nobody's but the thread's.
-                self.counts.allocated(-(unsafe { give(page) } as i64));
-            }
-        }
+        self.counts.allocated(-given);
         self.warm.slices = 0;
     }
 }

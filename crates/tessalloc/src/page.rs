@@ -330,9 +330,8 @@ impl Page {
         const STEP_BYTES: u32 = 4096;
         let is_untouched = self.flags & (FRESH | REST_PURGED) != 0;
         let step = if is_untouched { (STEP_BYTES / self.block_bytes).max(1) } else { u32::MAX };
-        let count = want.min(self.reserved - self.carved).min(step);
         let bytes = self.block_bytes as usize;
-        let first = self.start.wrapping_add(self.carved as usize * bytes);
+        let (first, count) = self.carve_untouched(want.min(step));
         // SAFETY: P6: the blocks lie in the page and were never handed out. A block alone needs no link and is not touched: its
         // memory stays the system's until the program writes.
         unsafe {
@@ -344,9 +343,22 @@ impl Page {
                 Block::set_next(first.add((count as usize - 1) * bytes).cast(), null_mut());
             }
         }
+        (first.cast(), count)
+    }
+
+    /// Makes up to `want` (≥ 1) new blocks that lie in a row and have no links. The page has some left.
+    pub(crate) fn carve_untouched(&mut self, want: u32) -> (*mut u8, u32) {
+        let count = want.min(self.reserved - self.carved);
+        let first = self.start.wrapping_add(self.carved as usize * self.block_bytes as usize);
         self.carved += count;
         self.used += count;
         self.flags &= !REST_PURGED;
-        (first.cast(), count)
+        (first, count)
+    }
+
+    /// Takes the last `count` carved blocks back, which nobody has touched.
+    pub(crate) fn uncarve(&mut self, count: u32) {
+        self.carved -= count;
+        self.used -= count;
     }
 }

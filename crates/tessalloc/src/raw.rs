@@ -40,6 +40,14 @@ pub(crate) fn pop(stacks: *mut Stacks, class: SizeClass) -> *mut u8 {
     }
 }
 
+/// As [`pop`], and then a block of the line: what a first-class heap's record holds.
+#[inline(always)]
+pub(crate) fn pop_or_take(stacks: *mut Stacks, class: SizeClass) -> *mut u8 {
+    let block = pop(stacks, class);
+    // SAFETY: T7: the line is this thread's; the read-only stacks' lines are empty and not written.
+    if block.is_null() { unsafe { (*stacks).line.take(class) } } else { block }
+}
+
 /// Puts a freed block on this thread's stack; false if that has no room.
 ///
 /// # Safety

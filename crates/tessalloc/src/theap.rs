@@ -4,6 +4,7 @@
 //! |-------------------|--------|------------------------------------------------------------------------------|
 //! | `Stacks::top`     | blocks | T1 a list of blocks of this class that are handed out as far as their page knows |
 //! | `Stacks::room`    | blocks | T2 limit less the length of the list; frees go elsewhere at 0 or below          |
+//! | `Stacks::line`    | blocks | T7 the last blocks that a page of this owner carved, never touched; in heaps' own records only |
 //! | `limits`          | blocks | T3 grows by `2 × + 4` (or more) at each refill, to 512 blocks or 32 KiB, within [`Opt::ThreadCacheBytes`] |
 //! | `queues`          | pages  | T4 of this owner, by class, linked both ways; all have `IN_QUEUE`               |
 //! | `starter`         | –      | T5 the slice whose rest serves a class's first refills, or null                 |
@@ -35,8 +36,39 @@ mod check;
 pub(crate) struct Stacks {
     pub(crate) top: [*mut Block; CLASS_COUNT],
     pub(crate) room: [i32; CLASS_COUNT],
+    pub(crate) line: Line,
     /// (In a heap's own record: none.)
     pub(crate) handles: Handles,
+}
+
+/// Blocks of one class in a row: each is had by an addition, where a list makes each wait for the one before.
+/// Source: benches `heaps`, 100 blocks of a cleared heap, 2026-11.
+pub(crate) struct Line {
+    next: *mut u8,
+    end: *mut u8,
+    class: u32,
+    block_bytes: u32,
+}
+
+impl Line {
+    const fn new() -> Self {
+        Self { next: null_mut(), end: null_mut(), class: 0, block_bytes: 0 }
+    }
+
+    /// The next block of a class; null if there is none.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, class: SizeClass) -> *mut u8 {
+        let block = self.next;
+        if self.class != class.index() as u32 || block == self.end {
+            return null_mut();
+        }
+        self.next = block.wrapping_add(self.block_bytes as usize);
+        block
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Line::new();
+    }
 }
 
 // SAFETY: the two statics below are never written: they hold no block and have no room.
@@ -54,7 +86,7 @@ pub(crate) static ENDED: Stacks = {
 
 impl Stacks {
     pub(crate) const fn new() -> Self {
-        Self { top: [null_mut(); CLASS_COUNT], room: [0; CLASS_COUNT], handles: Handles::new() }
+        Self { top: [null_mut(); CLASS_COUNT], room: [0; CLASS_COUNT], line: Line::new(), handles: Handles::new() }
     }
 }
 
@@ -66,6 +98,8 @@ const REFILL_BLOCKS_MAX: i32 = 64;
 const REFILL_BYTES_MAX: i32 = 8 << 10;
 /// What a first-class heap's stack begins with.
 const FIRST_BYTES: i32 = 4 << 10;
+/// What a first-class heap's line holds at most.
+const LINE_BYTES: usize = 8 << 10;
 /// A limit of few blocks is always granted, whatever [`Opt::ThreadCacheBytes`] says of all limits together.
 const LIMIT_ALWAYS: i32 = 8;
 /// Pages of a queue that one refill looks at.
@@ -254,7 +288,7 @@ impl Thread {
                 }
             }
             let page = self.begin_page(class);
-            if page.is_null() { NO_BLOCKS } else { self.carve(page, want) }
+            if page.is_null() { NO_BLOCKS } else { self.carve_or_line_up(page, want) }
         }
     }
 
@@ -275,12 +309,56 @@ impl Thread {
                     return self.count_out(page, first, count, false);
                 }
                 if (*page).carved < (*page).reserved {
-                    return self.carve(page, want);
+                    return self.carve_or_line_up(page, want);
                 }
                 self.retire_full(page);
             }
         }
         NO_BLOCKS
+    }
+
+    /// New blocks of a page: a list; for a first-class heap one block, and more in the line.
+    unsafe fn carve_or_line_up(&mut self, page: *mut Page, want: u32) -> Refill {
+        // SAFETY: the caller holds the page, and it has blocks left to carve.
+        unsafe {
+            if self.heap.is_null() || want == 1 {
+                return self.carve(page, want);
+            }
+            self.put_line_home();
+            let block_bytes = (*page).block_bytes as usize;
+            let most = first_class::within_limit(self.heap, block_bytes, (LINE_BYTES / block_bytes).max(1) as u32);
+            let is_fresh = (*page).has(FRESH);
+            let (first, count) = (*page).carve_untouched(most.max(1));
+            let refill = self.count_out(page, first.cast(), count, is_fresh);
+            self.stacks.line = Line {
+                next: first.wrapping_add(block_bytes),
+                end: first.wrapping_add(count as usize * block_bytes),
+                class: u32::from((*page).class),
+                block_bytes: block_bytes as u32,
+            };
+            Refill { count: 1, ..refill }
+        }
+    }
+
+    /// Gives the line's blocks back to their page.
+    ///
+    /// # Safety
+    /// - The caller is the record's thread, or its heir, inside the gate.
+    pub(crate) unsafe fn put_line_home(&mut self) {
+        let line = core::mem::replace(&mut self.stacks.line, Line::new());
+        let bytes = line.end.addr() - line.next.addr();
+        if bytes == 0 {
+            return;
+        }
+        // SAFETY: T7: the page is this record's, and the blocks are the last that it carved. One goes the usual way, which looks
+        // whether the page is empty.
+        unsafe {
+            let page = crate::thread::page_of(line.next);
+            let others = (bytes / line.block_bytes as usize - 1) as u32;
+            (*page).uncarve(others);
+            self.count(-i64::from(others * line.block_bytes));
+            self.put_home(page, line.next.cast());
+        }
     }
 
     unsafe fn carve(&mut self, page: *mut Page, want: u32) -> Refill {
@@ -673,6 +751,7 @@ impl Thread {
         }
         self.stacks.top = [null_mut(); CLASS_COUNT];
         self.stacks.room = self.theap.limits;
+        self.stacks.line.clear();
     }
 
     /// Puts all that lies on stacks and in the inbox home.

@@ -231,19 +231,18 @@ impl Thread {
     /// # Safety
     /// - This is the calling thread's record, or the caller excludes all others from it.
     pub(crate) unsafe fn alloc(&mut self, class: SizeClass, zeroed: bool) -> *mut u8 {
-        let block = self.stacks.top[class.index()];
-        // SAFETY: T1; the caller's duty.
+        let stacks = &raw mut self.stacks;
+        let block = crate::raw::pop_or_take(stacks, class);
+        // SAFETY: the caller's duty; the block is the caller's.
         unsafe {
             if block.is_null() {
                 return self.alloc_slow(class, zeroed);
             }
-            self.stacks.top[class.index()] = Block::next(block);
-            self.stacks.room[class.index()] += 1;
             if zeroed {
-                block.cast::<u8>().write_bytes(0, class.block_bytes());
+                block.write_bytes(0, class.block_bytes());
             }
         }
-        block.cast()
+        block
     }
 
     unsafe fn alloc_slow(&mut self, class: SizeClass, zeroed: bool) -> *mut u8 {
@@ -324,6 +323,7 @@ impl Thread {
     pub(crate) fn empty_stacks(&mut self) {
         self.stacks.top = [null_mut(); CLASS_COUNT];
         self.stacks.room = [0; CLASS_COUNT];
+        self.stacks.line.clear();
     }
 
     /// In a forked child, of a thread that is not there: what its stacks hold can't be told and is lost.
@@ -337,6 +337,8 @@ impl Thread {
     /// - The caller is the record's thread, or its heir, inside the gate.
     pub(crate) unsafe fn flush_stacks(&mut self) {
         self.theap.reset_limits();
+        // SAFETY: the caller's duty.
+        unsafe { self.put_line_home() };
         for class in 1..CLASS_COUNT {
             let mut block = core::mem::replace(&mut self.stacks.top[class], null_mut());
             self.stacks.room[class] = 0;

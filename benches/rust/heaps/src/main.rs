@@ -54,13 +54,20 @@ fn heap() -> Heap {
 
 fn main() {
     let mut table = Table("| what | measured | bar |\n|---|---|---|\n".into());
-    let hundred = |heap: &Heap| (0..100).for_each(|_| drop(black_box(heap.alloc(LAYOUT))));
-    let hundred_bumps = |bump: &Bump| (0..100).for_each(|_| drop(black_box(bump.alloc_layout(LAYOUT))));
+    let hundred = |heap: &Heap| {
+        (0..100).for_each(|_| {
+            black_box(heap.alloc(LAYOUT)).expect("memory");
+        })
+    };
+    let hundred_bumps = |bump: &Bump| {
+        (0..100).for_each(|_| {
+            black_box(bump.alloc_layout(LAYOUT));
+        })
+    };
 
     let (mut cleared, mut reset) = (heap(), Bump::new());
     let pairs = heap();
-    let pair_by =
-        |free: &dyn Fn(std::ptr::NonNull<u8>)| time(500_000, || free(black_box(pairs.alloc(LAYOUT).expect("memory"))));
+    let pair = || black_box(pairs.alloc(LAYOUT).expect("memory"));
     let default_pair = || {
         time(500_000, || {
             // SAFETY: allocated and freed once, with the same layout.
@@ -74,7 +81,7 @@ fn main() {
         &mut || {
             time(5_000, || {
                 let heap = heap();
-                black_box(heap.alloc(LAYOUT));
+                black_box(heap.alloc(LAYOUT)).expect("memory");
                 heap.destroy();
             })
         },
@@ -99,9 +106,9 @@ fn main() {
             })
         },
         // SAFETY: blocks of the heap, freed once.
-        &mut || pair_by(&|block| unsafe { pairs.dealloc(block, LAYOUT) }),
+        &mut || time(500_000, || unsafe { pairs.dealloc(pair(), LAYOUT) }),
         // SAFETY: as above.
-        &mut || pair_by(&|block| unsafe { GLOBAL.dealloc(block.as_ptr(), LAYOUT) }),
+        &mut || time(500_000, || unsafe { GLOBAL.dealloc(pair().as_ptr(), LAYOUT) }),
         &mut { default_pair },
     ]);
     table.row("made, one block, destroyed", format!("{once:.0} ns"), "≤ 1 µs", once <= 1000.0);

@@ -36,6 +36,17 @@ impl Thread {
             "T3: limits are taken from the budget"
         );
 
+        let line = &self.stacks.line;
+        if line.next != line.end {
+            assert!(!self.heap.is_null(), "T7: only heaps' records have lines");
+            // SAFETY: the line's blocks count as handed out.
+            let page = unsafe { &*crate::thread::page_of(line.next) };
+            assert_eq!(u32::from(page.class), line.class, "T7: a line is of one class");
+            let carved_end = page.start.addr() + (page.carved * page.block_bytes) as usize;
+            assert_eq!(line.end.addr(), carved_end, "T7: a line ends where its page is carved to");
+            assert_eq!((line.end.addr() - line.next.addr()) % page.block_bytes as usize, 0, "T7: whole blocks");
+        }
+
         let mut pages = 0;
         // SAFETY: the caller holds the pages of this thread.
         unsafe {
@@ -163,6 +174,60 @@ mod tests {
         check();
         crate::purge();
         assert_eq!(check(), 0, "nothing is in use, so nothing is held");
+    }
+
+    /// This thread's record of a heap that it has used.
+    fn record_of(heap: &crate::Heap) -> &'static mut Thread {
+        let record = first_class::handle(crate::sync::tls::get(), heap.id().get()).expect("this thread used the heap");
+        // SAFETY: as in `own`.
+        unsafe { &mut *record.as_ptr() }
+    }
+
+    #[test]
+    fn theaps_of_heaps_add_up_with_their_lines() {
+        let _quiet = QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heap = crate::Heap::new().expect("memory");
+        let layout = |i: usize| std::alloc::Layout::from_size_align(16 << (i % 9), 8).expect("a layout");
+        let mut lined_up = 0;
+        for round in 1..40 {
+            let blocks: Vec<_> = (0..round * 7).map(|i| (heap.alloc(layout(i / round)).expect("memory"), i)).collect();
+            let record = record_of(&heap);
+            lined_up += usize::from(record.stacks.line.next != record.stacks.line.end);
+            // SAFETY: this thread's record, outside of its slow paths.
+            unsafe { record.check_all() };
+            for (block, i) in blocks.into_iter().filter(|(_, i)| i % 3 > 0) {
+                // SAFETY: a block in use.
+                unsafe { heap.dealloc(block, layout(i / round)) };
+            }
+            match round % 5 {
+                0 => heap.clear(),
+                1 => drop(heap.purge()),
+                _ => {}
+            }
+            // SAFETY: as above.
+            unsafe { record_of(&heap).check_all() };
+        }
+        assert!(lined_up > 10, "most rounds leave a line behind, {lined_up} did");
+        heap.clear();
+        heap.purge();
+        // SAFETY: as above.
+        assert_eq!(unsafe { record_of(&heap).check_all() }, 0, "nothing is in use, so nothing is held");
+        heap.destroy();
+    }
+
+    #[test]
+    #[should_panic(expected = "T7: a line ends where its page is carved to")]
+    fn theaps_check_tells_a_line_that_is_not_the_last_of_its_page() {
+        let _quiet = QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+        let heap = crate::Heap::new().expect("memory");
+        heap.alloc(std::alloc::Layout::new::<[u64; 4]>()).expect("memory");
+        let line = &mut record_of(&heap).stacks.line;
+        line.end = line.end.wrapping_sub(32);
+        // SAFETY: as above.
+        let found = catch_unwind(AssertUnwindSafe(|| unsafe { record_of(&heap).check_all() }));
+        line.end = line.end.wrapping_add(32);
+        heap.destroy();
+        resume_unwind(found.expect_err("the broken line is found"));
     }
 
     /// Expects the check to tell what `spoil` did to this thread's record; `mend` undoes it.
