@@ -17,6 +17,7 @@
 //! Lock order: [`ENDED`], [`HEAPS`], records, regions.
 
 use core::cell::UnsafeCell;
+use core::ffi::c_void;
 use core::ptr::null_mut;
 
 use crate::block::Block;
@@ -48,7 +49,8 @@ pub(crate) const NAME_BYTES: usize = 32;
 /// What a heap is made with.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
-    pub(crate) name: [u8; NAME_BYTES],
+    /// A zero stands behind it.
+    pub(crate) name: [u8; NAME_BYTES + 1],
     pub(crate) tag: u64,
     /// Bytes; `u64::MAX`: none.
     pub(crate) soft: u64,
@@ -59,11 +61,11 @@ pub(crate) struct Settings {
     pub(crate) region: *const Region,
 }
 
-/// What is called at a limit.
+/// What is called at a limit: with the heap ([`Core`]), the kind and the bytes of the request.
 #[derive(Clone, Copy)]
 pub(crate) struct Limit {
-    pub(crate) call: unsafe extern "C" fn(argument: *mut core::ffi::c_void, heap: *const Core, kind: u32, wanted: u64),
-    pub(crate) argument: *mut core::ffi::c_void,
+    pub(crate) call: unsafe extern "C" fn(heap: *mut c_void, kind: u32, wanted: u64, argument: *mut c_void),
+    pub(crate) argument: *mut c_void,
 }
 pub(crate) const LIMIT_SOFT: u32 = 1;
 pub(crate) const LIMIT_HARD: u32 = 2;
@@ -87,7 +89,6 @@ struct All {
     places: *mut Core,
     /// Records without heap and lessee, by `next_lease`.
     records: *mut Thread,
-    next_id: u64,
     count: u64,
 }
 
@@ -99,7 +100,11 @@ static HEAPS: Lock = Lock::new();
 /// Held by a thread that has ended while it borrows a record.
 static ENDED: Lock = Lock::new();
 static ALL: AllCell =
-    AllCell(UnsafeCell::new(All { heaps: null_mut(), places: null_mut(), records: null_mut(), next_id: 1, count: 0 }));
+    AllCell(UnsafeCell::new(All { heaps: null_mut(), places: null_mut(), records: null_mut(), count: 0 }));
+/// Written under `HEAPS`.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+/// Bytes between places for heaps, and what they are aligned to.
+const PLACE_BYTES: usize = size_of::<Core>().next_multiple_of(128);
 
 /// The locks of this file, in their order, for a fork.
 pub(crate) fn locks() -> [&'static Lock; 2] {
@@ -164,7 +169,7 @@ pub(crate) fn create(settings: Settings) -> *mut Core {
     // SAFETY: under the lock.
     let all = unsafe { all() };
     let core = if all.places.is_null() {
-        match thread::record_space(size_of::<Core>().next_multiple_of(128)) {
+        match thread::record_space(PLACE_BYTES) {
             Some(space) => space.cast(),
             None => return null_mut(),
         }
@@ -174,8 +179,8 @@ pub(crate) fn create(settings: Settings) -> *mut Core {
         all.places = unsafe { (*core).next };
         core
     };
-    let id = all.next_id;
-    all.next_id += 1;
+    // ORDER: Relaxed: under the lock; who asks `is_heap` about this heap learned of it after.
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     all.count += 1;
     // SAFETY: a place for a heap, in no list.
     unsafe {
@@ -397,27 +402,28 @@ impl Core {
     }
 
     /// Calls the limit's function.
-    fn call(&self, kind: u32, wanted: usize) {
-        if let Some(limit) = self.settings.on_limit {
+    ///
+    /// # Safety
+    /// - The heap stands. No reference to it is held: the function may use it.
+    unsafe fn call(core: *mut Core, kind: u32, wanted: usize) {
+        // SAFETY: the caller's duty.
+        if let Some(limit) = unsafe { (*core).settings.on_limit } {
             // SAFETY: who set the limit vouches for function and argument.
-            unsafe { (limit.call)(limit.argument, self, kind, wanted as u64) };
+            unsafe { (limit.call)(core.cast(), kind, wanted as u64, limit.argument) };
         }
     }
 
-    /// Tells once that the soft limit is passed, until the heap has fallen below it again.
-    fn look_at_soft(&self, wanted: usize) {
+    /// Whether the soft limit is passed now and was not at the last look.
+    fn passes_soft(&self) -> bool {
         let soft = self.settings.soft;
         if soft == u64::MAX {
-            return;
+            return false;
         }
         let is_over = self.allocated() > soft;
         // ORDER: Relaxed: one of those who see the change tells.
-        if is_over != self.over_soft.load(Ordering::Relaxed)
+        is_over != self.over_soft.load(Ordering::Relaxed)
             && self.over_soft.swap(is_over, Ordering::Relaxed) != is_over
             && is_over
-        {
-            self.call(LIMIT_SOFT, wanted);
-        }
     }
 }
 
@@ -465,7 +471,7 @@ unsafe fn alloc_within_limits(
         let mut block = once();
         if block.is_null() {
             if (*core).allocated().saturating_add(size as u64) > (*core).settings.hard {
-                (*core).call(LIMIT_HARD, size);
+                Core::call(core, LIMIT_HARD, size);
             } else if region::is_beyond_all(size, align) {
                 return null_mut();
             } else {
@@ -473,7 +479,9 @@ unsafe fn alloc_within_limits(
             }
             block = once();
         }
-        (*core).look_at_soft(size);
+        if (*core).passes_soft() {
+            Core::call(core, LIMIT_SOFT, size);
+        }
         block
     }
 }
@@ -623,7 +631,7 @@ pub(crate) unsafe fn free_slow(core: *mut Core, block: *mut u8, class: Option<Si
     unsafe {
         let page = thread::page_of(block);
         if (*page).heap() != core {
-            crate::report::foreign_pointer("free by a heap", block.addr());
+            crate::report::foreign_to_heap(block.addr());
         }
         if (*page).kind() == Kind::Large {
             free_large(page);
@@ -709,12 +717,39 @@ pub(crate) unsafe fn purge(core: *mut Core) -> u64 {
     bytes
 }
 
-/// The heap that an address in use belongs to, null for the default heap; `None` if it is none of ours.
-pub(crate) fn core_of(address: *const u8) -> Option<*mut Core> {
+/// The descriptor of the page or run that an address in use lies in; `None` if that is none of ours.
+pub(crate) fn page_at(address: *const u8) -> Option<*mut Page> {
     let (region, slice) = region::find(address.addr())?;
     let page = region.page(region.start_of(slice)?);
     // SAFETY: the block is in use, so its page stands.
-    unsafe { if (*page).kind() == Kind::Free { None } else { Some((*page).heap()) } }
+    unsafe { if (*page).kind() == Kind::Free { None } else { Some(page) } }
+}
+
+/// The heap that an address in use belongs to, null for the default heap; `None` if it is none of ours.
+pub(crate) fn core_of(address: *const u8) -> Option<*mut Core> {
+    // SAFETY: as in `page_at`.
+    page_at(address).map(|page| unsafe { (*page).heap() })
+}
+
+/// Addresses below are no heap's, and not read: null, and small numbers.
+pub(crate) const ADDRESS_MIN: usize = 4096;
+/// What may be read of what is said to be a heap.
+pub(crate) const READ_BYTES: usize = 256;
+const _: () = assert!(size_of::<Core>() <= READ_BYTES);
+
+/// Whether a pointer is a heap's, as far as can be told: at a place for a heap, with an id that was given away and not taken back
+/// since. Cost: two loads.
+///
+/// # Safety
+/// - The pointer is below [`ADDRESS_MIN`], not aligned to 128, or [`READ_BYTES`] may be read there.
+pub(crate) unsafe fn is_heap(core: *const Core) -> bool {
+    if core.addr() < ADDRESS_MIN || !core.addr().is_multiple_of(128) {
+        return false;
+    }
+    // SAFETY: the caller's duty. ORDER: Relaxed: set before the caller learned of the heap (F1).
+    let id = unsafe { (*core).id.load(Ordering::Relaxed) };
+    // Where it is 0 the difference wraps. ORDER: Relaxed: it only grows.
+    id.wrapping_sub(1) < NEXT_ID.load(Ordering::Relaxed) - 1
 }
 
 /// The id of that heap, 0 for the default heap.

@@ -1,7 +1,7 @@
 //! First-class heaps, as Rust programs use them.
 
 use core::alloc::Layout;
-use core::ffi::c_void;
+use core::ffi::{CStr, c_void};
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
@@ -70,7 +70,7 @@ impl HeapOptions {
     /// No name, no limits, any memory.
     pub const fn new() -> Self {
         Self(Settings {
-            name: [0; NAME_BYTES],
+            name: [0; NAME_BYTES + 1],
             tag: 0,
             soft: u64::MAX,
             hard: u64::MAX,
@@ -89,7 +89,7 @@ impl HeapOptions {
         while !name.is_char_boundary(len) {
             len -= 1;
         }
-        self.0.name = [0; NAME_BYTES];
+        self.0.name = [0; NAME_BYTES + 1];
         let mut i = 0;
         while i < len {
             self.0.name[i] = bytes[i];
@@ -127,6 +127,21 @@ impl HeapOptions {
         self
     }
 
+    /// As [`HeapOptions::on_limit`], as C has it. `call` gets the heap as [`Heap::into_raw`] gives it, 1 for the soft limit and 2
+    /// for the hard one, the bytes of the request, and `argument`.
+    ///
+    /// # Safety
+    /// - As long as the heap stands, `call` may be called with these on any thread.
+    #[must_use]
+    pub const unsafe fn on_limit_raw(
+        mut self,
+        call: unsafe extern "C" fn(heap: *mut c_void, kind: u32, wanted_bytes: u64, argument: *mut c_void),
+        argument: *mut c_void,
+    ) -> Self {
+        self.0.on_limit = Some(Limit { call, argument });
+        self
+    }
+
     /// Blocks read zero, by whatever function they are allocated.
     #[must_use]
     pub const fn zeroed(mut self, zeroes: bool) -> Self {
@@ -146,9 +161,10 @@ impl HeapOptions {
     }
 }
 
-unsafe extern "C" fn call_rust(argument: *mut c_void, heap: *const Core, kind: u32, wanted: u64) {
+unsafe extern "C" fn call_rust(heap: *mut c_void, kind: u32, wanted: u64, argument: *mut c_void) {
     // SAFETY: `on_limit` stored a function of this type; the heap stands, since it is being allocated from.
-    let (call, core) = unsafe { (core::mem::transmute::<*mut c_void, fn(LimitReached)>(argument), &*heap) };
+    let (call, core) =
+        unsafe { (core::mem::transmute::<*mut c_void, fn(LimitReached)>(argument), &*heap.cast::<Core>()) };
     let kind = if kind == LIMIT_SOFT { LimitKind::Soft } else { LimitKind::Hard };
     call(LimitReached { tag: core.settings.tag, kind, allocated_bytes: core.allocated(), wanted_bytes: wanted });
 }
@@ -247,6 +263,11 @@ impl Heap {
     /// The heap's name; empty if it has none.
     pub fn name(&self) -> &str {
         text_of(&self.core().settings.name)
+    }
+
+    /// As [`Heap::name`], as C has it; it lives as long as the heap.
+    pub fn c_name(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.core().settings.name).unwrap_or_default()
     }
 
     /// The number that the heap was made with; 0 if with none.
@@ -421,7 +442,7 @@ pub struct HeapInfo {
     pub tag: u64,
     /// Bytes handed out.
     pub allocated_bytes: u64,
-    name: [u8; NAME_BYTES],
+    name: [u8; NAME_BYTES + 1],
 }
 
 impl HeapInfo {
@@ -431,9 +452,8 @@ impl HeapInfo {
     }
 }
 
-fn text_of(name: &[u8; NAME_BYTES]) -> &str {
-    let len = name.iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
-    core::str::from_utf8(&name[..len]).unwrap_or_default()
+fn text_of(name: &[u8; NAME_BYTES + 1]) -> &str {
+    CStr::from_bytes_until_nul(name).unwrap_or_default().to_str().unwrap_or_default()
 }
 
 /// Visits all heaps but the default one, newest first; ends when `visit` returns false. From any thread. Heaps are neither made nor
@@ -444,6 +464,11 @@ pub fn visit_heaps(mut visit: impl FnMut(HeapInfo) -> bool) {
         let id = HeapId(core.id.load(Ordering::Relaxed));
         visit(HeapInfo { id, tag: core.settings.tag, allocated_bytes: core.allocated(), name: core.settings.name })
     });
+}
+
+/// As [`visit_heaps`], with what [`Heap::from_raw`] takes; it is not to be ended.
+pub fn visit_raw_heaps(mut visit: impl FnMut(NonNull<c_void>) -> bool) {
+    first_class::visit_heaps(|core| visit(NonNull::from(core).cast()));
 }
 
 /// How many heaps there are besides the default one.

@@ -120,7 +120,7 @@ pub use global::{Configured, Tessalloc, VERSION, print_options, print_stats, pur
 #[cfg(not(any(loom, target_os = "none")))]
 pub use heaps::{
     BlockInfo, Heap, HeapId, HeapInfo, HeapOptions, LimitKind, LimitReached, OutOfMemory, heap_at, heap_count, heap_of,
-    visit_heaps,
+    visit_heaps, visit_raw_heaps,
 };
 #[cfg(not(any(loom, target_os = "none")))]
 pub use options::{Opt, Options};

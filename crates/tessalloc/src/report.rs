@@ -98,6 +98,28 @@ pub(crate) fn used_while_visited() -> ! {
     os::abort()
 }
 
+/// A heap was to free what is not its own.
+#[cold]
+#[inline(never)]
+pub(crate) fn foreign_to_heap(address: usize) -> ! {
+    Line::new().text("cannot free by a heap: expected a block of this heap, received ").address(address).write();
+    os::abort()
+}
+
+/// A function for heaps got an address that is no heap.
+#[cold]
+#[inline(never)]
+pub(crate) fn no_heap(action: &str, address: usize) -> ! {
+    Line::new()
+        .text("cannot ")
+        .text(action)
+        .text(": expected a heap, received ")
+        .address(address)
+        .text(" (none of this allocator's, or one that has ended)")
+        .write();
+    os::abort()
+}
+
 /// The allocator's own tables contradict one another: something wrote where it should not.
 #[cold]
 #[inline(never)]

@@ -439,3 +439,50 @@ fn heap_resizes_blocks_of_any_heap() {
     }
     first.destroy();
 }
+
+#[test]
+fn heap_frees_without_a_layout_what_it_gave() {
+    let heap = Heap::new().expect("memory");
+    let mut random = Random(11);
+    let mut blocks = vec![std::ptr::null_mut(); 300];
+    for size in [1, 48, 1000, 30_000, 200_000] {
+        assert_eq!(heap.malloc_batch(size, &mut blocks), blocks.len());
+        for (at, block) in blocks.iter().enumerate() {
+            assert!(heap.contains(*block));
+            // SAFETY: the block holds so much.
+            unsafe { block.write_bytes(at as u8, size) };
+        }
+        for (at, block) in blocks.iter().enumerate() {
+            // SAFETY: in use, and freed once.
+            unsafe {
+                assert!(std::slice::from_raw_parts(*block, size).iter().all(|byte| *byte == at as u8));
+                if random.below(2) == 0 { heap.free(*block) } else { raw::free(*block) }
+            }
+        }
+    }
+    // SAFETY: null, and a block at an offset.
+    unsafe {
+        heap.free(std::ptr::null_mut());
+        heap.free(heap.aligned_at(100, 64, 8));
+    }
+    let mut heap = heap;
+    assert!(heap.visit(|_| false), "nothing is left");
+    let limited = HeapOptions::new().hard_limit(1 << 20).build().expect("memory");
+    let count = limited.malloc_batch(10_000, &mut blocks);
+    assert!((80..=104).contains(&count), "{count} blocks below 1 MiB");
+}
+
+#[test]
+fn zeroing_heaps_zero_to_the_end_of_what_is_usable() {
+    let heap = HeapOptions::new().zeroed(true).build().expect("memory");
+    for _ in 0..3 {
+        let block = heap.malloc(1000);
+        // SAFETY: the block holds so much; it is in use until it is freed.
+        unsafe {
+            let usable = raw::usable_size(block);
+            assert!(std::slice::from_raw_parts(block, usable).iter().all(|byte| *byte == 0));
+            block.write_bytes(0xff, usable);
+            heap.free(block);
+        }
+    }
+}

@@ -11,17 +11,19 @@ use crate::thread::{self, Thread};
 pub(crate) struct Handles([Handle; HANDLE_COUNT]);
 
 const HANDLE_COUNT: usize = 8;
+/// No heap's id.
+const NO_HEAP: u64 = u64::MAX;
 
 #[derive(Clone, Copy)]
 struct Handle {
-    /// 0: none. Stale where the heap is gone (F1).
+    /// [`NO_HEAP`]: none. Stale where the heap is gone (F1); never 0, which is the id of heaps that have ended.
     id: u64,
     record: NonNull<Thread>,
 }
 
 impl Handles {
     pub(crate) const fn new() -> Self {
-        Self([Handle { id: 0, record: NonNull::dangling() }; HANDLE_COUNT])
+        Self([Handle { id: NO_HEAP, record: NonNull::dangling() }; HANDLE_COUNT])
     }
 }
 
