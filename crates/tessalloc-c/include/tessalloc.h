@@ -132,6 +132,128 @@ char *tessalloc_strdup(const char *text);
 char *tessalloc_strndup(const char *text, size_t bytes_max);
 char *tessalloc_realpath(const char *path, char *resolved);
 
+/* --- Heaps ---
+ *
+ * A heap holds blocks that belong together and can go at once. Any thread may allocate from any heap. Every block, whatever heap it is
+ * of, is freed by free, tessalloc_free or its heap, on any thread; realloc, usable_size and tessalloc_expand take it as any other.
+ *
+ *   tessalloc_heap_t *heap = tessalloc_heap_new();
+ *   char *text = tessalloc_heap_strdup(heap, "gone with the heap");
+ *   tessalloc_heap_destroy(heap);
+ *
+ * Cost: a heap is made, used once and destroyed in less than a microsecond. It holds 4 KiB for each thread that uses it and 64 KiB of
+ * address space for each size class in use, of which what was used is resident. A thread's later allocations cost what those of the
+ * default heap cost, and a look into a table; a free that is not by the heap costs up to three times that.
+ *
+ * Bad handles: null, a heap that has ended and what is no heap are reported on standard error with the function's name and end the
+ * process, as far as they can be told: not when another heap has taken the place of the ended one.
+ */
+typedef struct tessalloc_heap_s tessalloc_heap_t;
+
+/* Which limit was reached. */
+enum {
+  TESSALLOC_LIMIT_SOFT = 1, /* the heap is above it; told again only after it has been below */
+  TESSALLOC_LIMIT_HARD = 2  /* the request does not fit below it; it is tried once more after the call, and then fails */
+};
+
+/* Called at a limit, on the thread that allocates and outside all locks: it may allocate and free, from this heap too, but not
+ * end it. */
+typedef void tessalloc_on_limit_t(tessalloc_heap_t *heap, uint32_t limit, uint64_t wanted_bytes, void *argument);
+
+/* What a heap is made with; what is zero is as if it were not there. Later versions append fields.
+ *   tessalloc_heap_options_t options = {0};
+ *   options.struct_bytes = sizeof options;
+ */
+typedef struct tessalloc_heap_options_s {
+  uint32_t struct_bytes;          /* sizeof(tessalloc_heap_options_t) */
+  uint32_t zeroed;                /* not 0: all its blocks read zero, by whatever function */
+  const char *name;               /* for reports, in UTF-8; the first 32 bytes are copied, up to a whole character */
+  uint64_t tag;                   /* a number of the caller's choice */
+  uint64_t soft_limit_bytes;      /* above so many handed out, on_limit is told */
+  uint64_t hard_limit_bytes;      /* allocations fail that would take it above so many; see tessalloc_heap_allocated_bytes */
+  tessalloc_on_limit_t *on_limit;
+  void *on_limit_argument;
+} tessalloc_heap_options_t;
+
+/* A new heap; null and ENOMEM if memory is out. */
+tessalloc_heap_t *tessalloc_heap_new(void);
+/* As told by *options; null there is as tessalloc_heap_new. Null and EINVAL for a struct_bytes below 4, for fields that are set and
+ * that this version does not know, and for a name that is no UTF-8. */
+tessalloc_heap_t *tessalloc_heap_new_with(const tessalloc_heap_options_t *options);
+/* The default heap, which malloc allocates from: for every function here. It can't be ended, cleared or visited. */
+tessalloc_heap_t *tessalloc_heap_main(void);
+
+/* Ends the heap: its blocks in use stay, as the default heap's. Nobody may use the heap meanwhile or after; its blocks may be used and
+ * freed all the time. Null and the default heap: nothing happens, here and in the next two. */
+void tessalloc_heap_delete(tessalloc_heap_t *heap);
+/* Ends the heap with all its blocks: nobody may use, or be freeing, any of them. Cost: a step for each page, not for each block. */
+void tessalloc_heap_destroy(tessalloc_heap_t *heap);
+/* Frees all blocks as tessalloc_heap_destroy; the heap stays and keeps its pages for the next ones. Nobody may use it meanwhile. */
+void tessalloc_heap_clear(tessalloc_heap_t *heap);
+/* Gives back what the heap holds and nobody uses, as far as its threads are not inside the allocator at the moment; returns the
+ * bytes. Of the default heap as tessalloc_purge. */
+size_t tessalloc_heap_purge(tessalloc_heap_t *heap);
+
+/* The functions above without _heap, in a heap: the same results and errors; ENOMEM also at the hard limit. A block that is resized may
+ * be of any heap; where it moves it becomes this heap's. tessalloc_heap_calloc clears all usable bytes. */
+void *tessalloc_heap_malloc(tessalloc_heap_t *heap, size_t size);
+void *tessalloc_heap_zalloc(tessalloc_heap_t *heap, size_t size);
+void *tessalloc_heap_calloc(tessalloc_heap_t *heap, size_t count, size_t size);
+void *tessalloc_heap_mallocn(tessalloc_heap_t *heap, size_t count, size_t size);
+void *tessalloc_heap_malloc_aligned(tessalloc_heap_t *heap, size_t size, size_t align);
+void *tessalloc_heap_zalloc_aligned(tessalloc_heap_t *heap, size_t size, size_t align);
+void *tessalloc_heap_calloc_aligned(tessalloc_heap_t *heap, size_t count, size_t size, size_t align);
+void *tessalloc_heap_malloc_aligned_at(tessalloc_heap_t *heap, size_t size, size_t align, size_t offset);
+void *tessalloc_heap_zalloc_aligned_at(tessalloc_heap_t *heap, size_t size, size_t align, size_t offset);
+void *tessalloc_heap_calloc_aligned_at(tessalloc_heap_t *heap, size_t count, size_t size, size_t align, size_t offset);
+void *tessalloc_heap_realloc(tessalloc_heap_t *heap, void *block, size_t size); /* (heap, block, 0) frees and returns null */
+void *tessalloc_heap_reallocn(tessalloc_heap_t *heap, void *block, size_t count, size_t size);
+void *tessalloc_heap_reallocf(tessalloc_heap_t *heap, void *block, size_t size);
+void *tessalloc_heap_rezalloc(tessalloc_heap_t *heap, void *block, size_t size);
+void *tessalloc_heap_recalloc(tessalloc_heap_t *heap, void *block, size_t count, size_t size);
+void *tessalloc_heap_realloc_aligned(tessalloc_heap_t *heap, void *block, size_t size, size_t align);
+void *tessalloc_heap_rezalloc_aligned(tessalloc_heap_t *heap, void *block, size_t size, size_t align);
+void *tessalloc_heap_recalloc_aligned(tessalloc_heap_t *heap, void *block, size_t count, size_t size, size_t align);
+void *tessalloc_heap_realloc_aligned_at(tessalloc_heap_t *heap, void *block, size_t size, size_t align, size_t offset);
+void *tessalloc_heap_rezalloc_aligned_at(tessalloc_heap_t *heap, void *block, size_t size, size_t align, size_t offset);
+void *tessalloc_heap_recalloc_aligned_at(tessalloc_heap_t *heap, void *block, size_t count, size_t size, size_t align,
+                                         size_t offset);
+size_t tessalloc_heap_malloc_batch(tessalloc_heap_t *heap, size_t size, void **blocks, size_t count);
+char *tessalloc_heap_strdup(tessalloc_heap_t *heap, const char *text);
+char *tessalloc_heap_strndup(tessalloc_heap_t *heap, const char *text, size_t bytes_max);
+char *tessalloc_heap_realpath(tessalloc_heap_t *heap, const char *path, char *resolved);
+
+/* free for a block of this heap, at the cost of the default heap's free and a look into a table. Null is fine. A block that is not of
+ * this heap is reported and ends the process; the default heap takes any. */
+void tessalloc_heap_free(tessalloc_heap_t *heap, void *block);
+
+/* The heap that a block in use is of, found by any address in it; null for addresses in no block of tessalloc's. */
+tessalloc_heap_t *tessalloc_heap_of(const void *address);
+/* 1 if a block in use is of this heap, else 0. */
+int tessalloc_heap_contains(const tessalloc_heap_t *heap, const void *address);
+/* Bytes handed out: in use, on threads' stacks (at most 512 KiB a thread) or on their way home. This is what limits look at; threads
+ * that allocate at the same moment may pass the hard one by 8 KiB each. Not for the default heap inside of tessalloc_visit_heaps. */
+uint64_t tessalloc_heap_allocated_bytes(const tessalloc_heap_t *heap);
+/* What it was made with: "" and 0 if with none. The text lives as long as the heap; the default heap's is "default". */
+const char *tessalloc_heap_name(const tessalloc_heap_t *heap);
+uint64_t tessalloc_heap_tag(const tessalloc_heap_t *heap);
+/* A number that no other heap of the process has or gets; 0 for the default heap. */
+uint64_t tessalloc_heap_id(const tessalloc_heap_t *heap);
+/* How many heaps there are, without the default one. */
+uint64_t tessalloc_heap_count(void);
+
+/* Visits all blocks in use of a heap, page by page, with their usable bytes: 1 if all were visited, 0 if the visitor ended it by
+ * returning 0. EINVAL and 0 for a null visitor, and for the default heap. Nobody may allocate from the heap or free a block of it
+ * meanwhile, the visitor neither: so the blocks are exactly those in use. Of one that was aligned at an offset, the place is told that
+ * it lies in. Cost: some ns for each block that was ever made. */
+typedef int tessalloc_block_visitor_t(tessalloc_heap_t *heap, void *block, size_t bytes, void *argument);
+int tessalloc_heap_visit_blocks(tessalloc_heap_t *heap, tessalloc_block_visitor_t *visitor, void *argument);
+
+/* Visits all heaps but the default one, newest first, in the same way. Any thread may allocate meanwhile; none makes or ends a heap:
+ * it waits. The visitor must not either; it may ask for names, tags, ids and bytes, and allocate from the default heap. */
+typedef int tessalloc_heap_visitor_t(tessalloc_heap_t *heap, void *argument);
+int tessalloc_visit_heaps(tessalloc_heap_visitor_t *visitor, void *argument);
+
 /* --- An allocator in one given buffer ---
  *
  * Apart from everything else here: it hands out blocks of the memory it is given and makes no system call (threads that meet in

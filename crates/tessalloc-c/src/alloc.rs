@@ -26,7 +26,7 @@ fn checked(align: usize, offset: usize) -> Option<(usize, usize)> {
 }
 
 /// Runs `act` with alignment and offset as the core takes them.
-fn aligned(align: usize, offset: usize, act: impl FnOnce(usize, usize) -> *mut u8) -> *mut c_void {
+pub(crate) fn aligned(align: usize, offset: usize, act: impl FnOnce(usize, usize) -> *mut u8) -> *mut c_void {
     match checked(align, offset) {
         Some((align, offset)) => or_no_memory(act(align, offset)),
         None => fail(libc::EINVAL),
@@ -34,31 +34,31 @@ fn aligned(align: usize, offset: usize, act: impl FnOnce(usize, usize) -> *mut u
 }
 
 /// `count * size`, then `act`.
-fn times(count: usize, size: usize, act: impl FnOnce(usize) -> *mut c_void) -> *mut c_void {
+pub(crate) fn times(count: usize, size: usize, act: impl FnOnce(usize) -> *mut c_void) -> *mut c_void {
     match count.checked_mul(size) {
         Some(bytes) => act(bytes),
         None => fail(libc::ENOMEM),
     }
 }
 
-fn malloc_at(size: usize, align: usize, offset: usize) -> *mut c_void {
+pub(crate) fn malloc_at(size: usize, align: usize, offset: usize) -> *mut c_void {
     aligned(align, offset, |align, offset| raw::aligned_at(size, align, offset))
 }
 
-fn zalloc_at(size: usize, align: usize, offset: usize) -> *mut c_void {
+pub(crate) fn zalloc_at(size: usize, align: usize, offset: usize) -> *mut c_void {
     aligned(align, offset, |align, offset| raw::zalloc_aligned_at(size, align, offset))
 }
 
 /// # Safety
 /// - As for `realloc`.
-unsafe fn realloc_at(block: *mut u8, size: usize, align: usize, offset: usize) -> *mut c_void {
+pub(crate) unsafe fn realloc_at(block: *mut u8, size: usize, align: usize, offset: usize) -> *mut c_void {
     // SAFETY: the caller's duty is the core's.
     aligned(align, offset, |align, offset| unsafe { raw::realloc_aligned_at(block, size, align, offset) })
 }
 
 /// # Safety
 /// - As for `realloc`.
-unsafe fn rezalloc_at(block: *mut u8, size: usize, align: usize, offset: usize) -> *mut c_void {
+pub(crate) unsafe fn rezalloc_at(block: *mut u8, size: usize, align: usize, offset: usize) -> *mut c_void {
     // SAFETY: the caller's duty is the core's.
     aligned(align, offset, |align, offset| unsafe { raw::rezalloc_aligned_at(block, size, align, offset) })
 }
@@ -353,12 +353,12 @@ pub unsafe extern "C" fn tessalloc_free_batch(blocks: *const *mut c_void, count:
     }
 }
 
-/// A copy of `bytes` bytes at `text`, with a zero behind them.
+/// A copy of `bytes` bytes at `text`, with a zero behind them, in a block of `take`.
 ///
 /// # Safety
-/// - So many bytes may be read.
-unsafe fn copy_of(text: *const c_char, bytes: usize) -> *mut c_char {
-    let copy: *mut c_char = or_no_memory(raw::malloc(bytes + 1)).cast();
+/// - So many bytes may be read; `take` gives null or a block of its size.
+unsafe fn copy_of(text: *const c_char, bytes: usize, take: impl FnOnce(usize) -> *mut c_void) -> *mut c_char {
+    let copy: *mut c_char = take(bytes + 1).cast();
     if !copy.is_null() {
         // SAFETY: the caller's duty; the copy is new and holds one byte more.
         unsafe {
@@ -369,38 +369,31 @@ unsafe fn copy_of(text: *const c_char, bytes: usize) -> *mut c_char {
     copy
 }
 
-/// A copy of a text; null for null.
+/// `strndup` in a block of `take`; null for null.
 ///
 /// # Safety
-/// - `text` is null or ends in a zero byte.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn tessalloc_strdup(text: *const c_char) -> *mut c_char {
+/// - `text` is null, ends in a zero byte, or has `bytes_max` bytes; `take` as for [`copy_of`].
+pub(crate) unsafe fn text_in(
+    text: *const c_char,
+    bytes_max: usize,
+    take: impl FnOnce(usize) -> *mut c_void,
+) -> *mut c_char {
     if text.is_null() {
         return null_mut();
     }
-    // SAFETY: the caller's duty.
-    unsafe { copy_of(text, libc::strlen(text)) }
+    // SAFETY: the caller's duty. `strnlen` stops at the zero byte, however large the most is.
+    unsafe { copy_of(text, libc::strnlen(text, bytes_max), take) }
 }
 
-/// A copy of at most `bytes_max` bytes of a text; null for null.
+/// `realpath`, in a block of `take` if `resolved` is null.
 ///
 /// # Safety
-/// - `text` is null, ends in a zero byte, or has `bytes_max` bytes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn tessalloc_strndup(text: *const c_char, bytes_max: usize) -> *mut c_char {
-    if text.is_null() {
-        return null_mut();
-    }
-    // SAFETY: the caller's duty.
-    unsafe { copy_of(text, libc::strnlen(text, bytes_max)) }
-}
-
-/// As `realpath`; the result is a block of ours if `resolved` is null.
-///
-/// # Safety
-/// - `path` is a text; `resolved` is null or has room for `PATH_MAX` bytes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn tessalloc_realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char {
+/// - `path` is a text; `resolved` is null or has room for `PATH_MAX` bytes; `take` as for [`copy_of`].
+pub(crate) unsafe fn path_in(
+    path: *const c_char,
+    resolved: *mut c_char,
+    take: impl FnOnce(usize) -> *mut c_void,
+) -> *mut c_char {
     if !resolved.is_null() {
         // SAFETY: the caller's duty.
         return unsafe { libc::realpath(path, resolved) };
@@ -409,6 +402,40 @@ pub unsafe extern "C" fn tessalloc_realpath(path: *const c_char, resolved: *mut 
     // SAFETY: the caller's duty; the buffer has the size that the call asks for, and holds a text if it succeeds.
     unsafe {
         let found = libc::realpath(path, buffer.as_mut_ptr().cast());
-        if found.is_null() { null_mut() } else { copy_of(found, libc::strlen(found)) }
+        if found.is_null() { null_mut() } else { copy_of(found, libc::strlen(found), take) }
     }
+}
+
+fn take_plain(size: usize) -> *mut c_void {
+    or_no_memory(raw::malloc(size))
+}
+
+/// A copy of a text; null for null.
+///
+/// # Safety
+/// - `text` is null or ends in a zero byte.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tessalloc_strdup(text: *const c_char) -> *mut c_char {
+    // SAFETY: the caller's duty.
+    unsafe { text_in(text, usize::MAX, take_plain) }
+}
+
+/// A copy of at most `bytes_max` bytes of a text; null for null.
+///
+/// # Safety
+/// - `text` is null, ends in a zero byte, or has `bytes_max` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tessalloc_strndup(text: *const c_char, bytes_max: usize) -> *mut c_char {
+    // SAFETY: the caller's duty.
+    unsafe { text_in(text, bytes_max, take_plain) }
+}
+
+/// As `realpath`; the result is a block of ours if `resolved` is null.
+///
+/// # Safety
+/// - `path` is a text; `resolved` is null or has room for `PATH_MAX` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tessalloc_realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char {
+    // SAFETY: the caller's duty.
+    unsafe { path_in(path, resolved, take_plain) }
 }

@@ -11,6 +11,7 @@
 //! | `cxx`    | operators new and delete in all forms                                  | new-handler, then `std::bad_alloc`     |
 //! | `alloc`  | `tessalloc_*` of `include/tessalloc.h`: allocation beyond the family   | null and `errno`                       |
 //! | `buffer` | `tessalloc_buffer_*` of `include/tessalloc.h`                          | null and `errno`                       |
+//! | `heap`   | `tessalloc_heap_*` of `include/tessalloc.h`                            | null and `errno`                       |
 //! | `own`    | `tessalloc_*` of `include/tessalloc.h`                                 | null, and `errno` as the malloc family |
 //! | `options` | `tessalloc_option_*`                                                  | `EINVAL`, `ERANGE` as the result       |
 //!
@@ -27,6 +28,8 @@ mod alloc;
 mod buffer;
 #[cfg(all(panic = "abort", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod cxx;
+#[cfg(panic = "abort")]
+mod heap;
 #[cfg(panic = "abort")]
 mod info;
 #[cfg(panic = "abort")]
