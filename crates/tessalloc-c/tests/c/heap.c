@@ -29,6 +29,14 @@ static void *of(tessalloc_heap_t *heap, void *block, int byte) {
   return block;
 }
 
+/* Leaves a freed block of a heap with ones in it for the next request of this kind. */
+static void leave_dirt(tessalloc_heap_t *heap, size_t size, size_t align, size_t offset) {
+  void *block = tessalloc_heap_malloc_aligned_at(heap, size, align, offset);
+  CHECK(tessalloc_heap_of(block) == heap);
+  memset(block, 0xff, tessalloc_usable_size(block));
+  tessalloc_heap_free(heap, block);
+}
+
 /* All forms, in a first-class heap and in the default one. */
 static void every_form(tessalloc_heap_t *heap) {
   void *block = of(heap, tessalloc_heap_malloc(heap, 100), 0xff);
@@ -36,6 +44,7 @@ static void every_form(tessalloc_heap_t *heap) {
   block = tessalloc_heap_zalloc(heap, 100); /* most likely the one with ones in it */
   CHECK(is_zero(block, 0, tessalloc_usable_size(block)));
   tessalloc_free(of(heap, block, 0xff));
+  leave_dirt(heap, 100, 16, 0);
   block = tessalloc_heap_calloc(heap, 10, 10);
   CHECK(is_zero(block, 0, 100));
   free(of(heap, block, 1));
@@ -57,8 +66,10 @@ static void every_form(tessalloc_heap_t *heap) {
   block = tessalloc_heap_rezalloc(heap, NULL, 100);
   const size_t before = tessalloc_usable_size(block);
   CHECK(is_zero(block, 0, before));
+  leave_dirt(heap, 3000, 16, 0);
   block = tessalloc_heap_rezalloc(heap, of(heap, block, 5), 3000);
   CHECK(holds(block, 5, 100) && is_zero(block, before, tessalloc_usable_size(block)));
+  leave_dirt(heap, 7000, 16, 0);
   block = tessalloc_heap_recalloc(heap, of(heap, block, 6), 7, 1000);
   CHECK(holds(block, 6, 3000) && is_zero(block, 3072, 7000));
   CHECK((errno = 0, tessalloc_heap_recalloc(heap, block, half, 2) == NULL && errno == ENOMEM));
@@ -73,15 +84,20 @@ static void every_form(tessalloc_heap_t *heap) {
       block = tessalloc_heap_realloc_aligned_at(heap, block, 900, align, offset);
       CHECK(is_at(block, align, offset) && holds(block, 0xff, 300));
       tessalloc_heap_free(heap, block);
+      leave_dirt(heap, 300, align, offset);
       block = tessalloc_heap_zalloc_aligned_at(heap, 300, align, offset);
       CHECK(is_at(block, align, offset) && is_zero(block, 0, 300));
       const size_t usable = tessalloc_usable_size(block);
       memset(block, 7, usable);
+      leave_dirt(heap, 2 * usable, align, offset);
       block = tessalloc_heap_rezalloc_aligned_at(heap, block, 2 * usable, align, offset);
       CHECK(is_at(block, align, offset) && holds(block, 7, usable) && is_zero(block, usable, 2 * usable));
+      leave_dirt(heap, 3 * usable, align, offset);
       block = tessalloc_heap_recalloc_aligned_at(heap, block, 3, usable, align, offset);
       CHECK(is_at(block, align, offset) && is_zero(block, 2 * usable, 3 * usable));
+      CHECK(tessalloc_heap_of(block) == heap);
       tessalloc_free(block);
+      leave_dirt(heap, 300, align, offset);
       block = tessalloc_heap_calloc_aligned_at(heap, 3, 100, align, offset);
       CHECK(is_at(block, align, offset) && is_zero(block, 0, 300));
       tessalloc_heap_free(heap, block);
@@ -91,14 +107,18 @@ static void every_form(tessalloc_heap_t *heap) {
     block = tessalloc_heap_realloc_aligned(heap, block, 3000, align);
     CHECK(is_at(block, align, 0) && holds(block, 8, 300));
     tessalloc_heap_free(heap, block);
+    leave_dirt(heap, 300, align, 0);
     block = tessalloc_heap_zalloc_aligned(heap, 300, align);
     const size_t usable = tessalloc_usable_size(block);
     CHECK(is_at(block, align, 0) && is_zero(block, 0, usable));
+    leave_dirt(heap, 2 * usable, align, 0);
     block = tessalloc_heap_rezalloc_aligned(heap, block, 2 * usable, align);
     CHECK(is_at(block, align, 0) && is_zero(block, 0, 2 * usable));
+    leave_dirt(heap, 3 * usable, align, 0);
     block = tessalloc_heap_recalloc_aligned(heap, block, 3, usable, align);
     CHECK(is_at(block, align, 0) && is_zero(block, 0, 3 * usable));
     tessalloc_heap_free(heap, block);
+    leave_dirt(heap, 300, align, 0);
     block = tessalloc_heap_calloc_aligned(heap, 3, 100, align);
     CHECK(is_at(block, align, 0) && is_zero(block, 0, 300));
     tessalloc_heap_free(heap, block);
