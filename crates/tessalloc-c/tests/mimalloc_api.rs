@@ -1,5 +1,6 @@
 //! Programs written for mimalloc, against the header that maps its API onto ours.
 mod support;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use support::*;
@@ -11,7 +12,17 @@ fn compile_as(compiler: &str, language: &str, standard: &str) -> PathBuf {
     let library = library();
     let program = unique(&format!("mimalloc_api-{standard}"));
     let mut command = Command::new(compiler);
-    command.args(["-x", language, &format!("-std={standard}"), "-O2", "-Wall", "-Wextra", "-Werror", "-pthread"]);
+    command.args([
+        "-x",
+        language,
+        &format!("-std={standard}"),
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Wpedantic",
+        "-Werror",
+        "-pthread",
+    ]);
     // What the compiler knows of malloc would be folded away.
     command.arg("-fno-builtin");
     command.arg("-I").arg(&library.include).arg("-I").arg(library.include.join("tessalloc"));
@@ -35,6 +46,32 @@ fn mimalloc_api_compiled_by_clang() {
     if have("clang") {
         passes(&compile_as("clang", "c", "c17"), Mode::Shared, &[]);
     }
+}
+
+/// The names of mimalloc's API in a text that `follows` comes right behind.
+fn names<'a>(text: &'a str, follows: &str) -> BTreeSet<&'a str> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let starts = text.match_indices("mi_").map(|(at, _)| at).filter(|at| !text[..*at].ends_with(is_word));
+    let ends = starts.map(|at| (at, at + text[at..].find(|c| !is_word(c)).unwrap_or(text.len() - at)));
+    ends.filter(|(_, end)| text[*end..].starts_with(follows)).map(|(at, end)| &text[at..end]).collect()
+}
+
+#[test]
+fn mimalloc_api_test_calls_every_function_that_is_mapped_at_least_100() {
+    let read =
+        |path: &str| std::fs::read_to_string(package().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let header = read("include/tessalloc/mimalloc.h");
+    let mapped: BTreeSet<&str> = header
+        .lines()
+        .filter_map(|line| line.strip_prefix("TESSALLOC_MI "))
+        .filter_map(|line| names(line.split_inclusive('(').next().unwrap_or(""), "(").into_iter().next())
+        .collect();
+    let program = read("tests/c/mimalloc_api.c");
+    let called = names(&program, "(");
+    let untested: Vec<_> = mapped.difference(&called).filter(|name| !program.contains(&format!("{name};"))).collect();
+    assert!(untested.is_empty(), "no call of {untested:?}");
+    let count = called.intersection(&mapped).count();
+    assert!(count >= 100, "{count} functions are called");
 }
 
 #[test]

@@ -5,6 +5,11 @@
  * Every function is a static inline one over `tessalloc_*`: it can be called, and its address taken. What differs from mimalloc:
  *
  *   mi_collect(false)                              does nothing: there is nothing that waits to be collected
+ *   mi_heap_collect, mi_theap_collect              likewise without force; with it they purge the heap
+ *   mi_heap_set_numa_affinity                      does nothing: there is no NUMA policy
+ *   theaps                                         are the heaps themselves: any thread may use any of them
+ *   mi_heap_visit_blocks                           each block is told as an area of its own, and the main heap is not visited
+ *   mi_subproc_main, …_current, …_visit_heaps      there is one set of heaps: the process's
  *   mi_thread_init, mi_process_init and …_done     do nothing: threads begin with their first block and end by themselves
  *   alignment at an offset                         up to 4 MiB (mimalloc: 64 KiB)
  *   options                                        those that tessalloc has too steer it: show_stats, verbose, max_warnings,
@@ -237,6 +242,215 @@ TESSALLOC_MI int mi_wdupenv_s(wchar_t **buf, size_t *size, const wchar_t *name) 
   return EINVAL;
 }
 
+/* ---- Heaps ---- */
+
+typedef tessalloc_heap_t mi_heap_t;
+
+/* Null is the main heap for functions that allocate, as for mimalloc's. */
+TESSALLOC_MI mi_heap_t *tessalloc_mi_heap(mi_heap_t *heap) { return heap == NULL ? tessalloc_heap_main() : heap; }
+
+TESSALLOC_MI mi_heap_t *mi_heap_new(void) { return tessalloc_heap_new(); }
+TESSALLOC_MI void mi_heap_delete(mi_heap_t *heap) { tessalloc_heap_delete(heap); }
+TESSALLOC_MI void mi_heap_destroy(mi_heap_t *heap) { tessalloc_heap_destroy(heap); }
+TESSALLOC_MI mi_heap_t *mi_heap_main(void) { return tessalloc_heap_main(); }
+TESSALLOC_MI void mi_heap_collect(mi_heap_t *heap, bool force) {
+  if (force) tessalloc_heap_purge(tessalloc_mi_heap(heap));
+}
+TESSALLOC_MI void mi_heap_set_numa_affinity(mi_heap_t *heap, int numa_node) {
+  (void)heap;
+  (void)numa_node;
+}
+TESSALLOC_MI mi_heap_t *mi_heap_of(const void *p) { return tessalloc_heap_of(p); }
+TESSALLOC_MI bool mi_heap_contains(const mi_heap_t *heap, const void *p) {
+  return tessalloc_heap_contains(heap == NULL ? tessalloc_heap_main() : heap, p) != 0;
+}
+TESSALLOC_MI bool mi_any_heap_contains(const void *p) { return tessalloc_heap_of(p) != NULL; }
+
+TESSALLOC_MI void *mi_heap_malloc(mi_heap_t *heap, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_malloc(tessalloc_mi_heap(heap), size);
+}
+TESSALLOC_MI void *mi_heap_zalloc(mi_heap_t *heap, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_zalloc(tessalloc_mi_heap(heap), size);
+}
+TESSALLOC_MI void *mi_heap_calloc(mi_heap_t *heap, size_t count, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_calloc(tessalloc_mi_heap(heap), count, size);
+}
+TESSALLOC_MI void *mi_heap_mallocn(mi_heap_t *heap, size_t count, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_mallocn(tessalloc_mi_heap(heap), count, size);
+}
+TESSALLOC_MI void *mi_heap_malloc_small(mi_heap_t *heap, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_malloc(tessalloc_mi_heap(heap), size);
+}
+TESSALLOC_MI void *mi_heap_zalloc_small(mi_heap_t *heap, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_zalloc(tessalloc_mi_heap(heap), size);
+}
+
+/* Size 0 gives a block; it never frees. */
+TESSALLOC_MI void *mi_heap_realloc(mi_heap_t *heap, void *p, size_t newsize) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_reallocn(tessalloc_mi_heap(heap), p, 1, newsize);
+}
+TESSALLOC_MI void *mi_heap_reallocn(mi_heap_t *heap, void *p, size_t count, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_reallocn(tessalloc_mi_heap(heap), p, count, size);
+}
+TESSALLOC_MI void *mi_heap_reallocf(mi_heap_t *heap, void *p, size_t newsize) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_reallocf(tessalloc_mi_heap(heap), p, newsize);
+}
+TESSALLOC_MI void *mi_heap_rezalloc(mi_heap_t *heap, void *p, size_t newsize) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_rezalloc(tessalloc_mi_heap(heap), p, newsize);
+}
+TESSALLOC_MI void *mi_heap_recalloc(mi_heap_t *heap, void *p, size_t newcount, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_recalloc(tessalloc_mi_heap(heap), p, newcount, size);
+}
+
+TESSALLOC_MI void *mi_heap_malloc_aligned(mi_heap_t *heap, size_t size, size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_malloc_aligned(tessalloc_mi_heap(heap), size, alignment);
+}
+TESSALLOC_MI void *mi_heap_zalloc_aligned(mi_heap_t *heap, size_t size, size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_zalloc_aligned(tessalloc_mi_heap(heap), size, alignment);
+}
+TESSALLOC_MI void *mi_heap_calloc_aligned(mi_heap_t *heap, size_t count, size_t size,
+                                          size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_calloc_aligned(tessalloc_mi_heap(heap), count, size, alignment);
+}
+TESSALLOC_MI void *mi_heap_realloc_aligned(mi_heap_t *heap, void *p, size_t newsize,
+                                           size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_realloc_aligned(tessalloc_mi_heap(heap), p, newsize, alignment);
+}
+TESSALLOC_MI void *mi_heap_rezalloc_aligned(mi_heap_t *heap, void *p, size_t newsize,
+                                            size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_rezalloc_aligned(tessalloc_mi_heap(heap), p, newsize, alignment);
+}
+TESSALLOC_MI void *mi_heap_recalloc_aligned(mi_heap_t *heap, void *p, size_t newcount, size_t size,
+                                            size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_recalloc_aligned(tessalloc_mi_heap(heap), p, newcount, size, alignment);
+}
+TESSALLOC_MI void *mi_heap_malloc_aligned_at(mi_heap_t *heap, size_t size, size_t alignment,
+                                             size_t offset) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_malloc_aligned_at(tessalloc_mi_heap(heap), size, alignment, offset);
+}
+TESSALLOC_MI void *mi_heap_zalloc_aligned_at(mi_heap_t *heap, size_t size, size_t alignment,
+                                             size_t offset) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_zalloc_aligned_at(tessalloc_mi_heap(heap), size, alignment, offset);
+}
+TESSALLOC_MI void *mi_heap_calloc_aligned_at(mi_heap_t *heap, size_t count, size_t size, size_t alignment,
+                                             size_t offset) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_calloc_aligned_at(tessalloc_mi_heap(heap), count, size, alignment, offset);
+}
+TESSALLOC_MI void *mi_heap_realloc_aligned_at(mi_heap_t *heap, void *p, size_t newsize, size_t alignment,
+                                              size_t offset) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_realloc_aligned_at(tessalloc_mi_heap(heap), p, newsize, alignment, offset);
+}
+TESSALLOC_MI void *mi_heap_rezalloc_aligned_at(mi_heap_t *heap, void *p, size_t newsize, size_t alignment,
+                                               size_t offset) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_rezalloc_aligned_at(tessalloc_mi_heap(heap), p, newsize, alignment, offset);
+}
+TESSALLOC_MI void *mi_heap_recalloc_aligned_at(mi_heap_t *heap, void *p, size_t newcount, size_t size, size_t alignment,
+                                               size_t offset) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_recalloc_aligned_at(tessalloc_mi_heap(heap), p, newcount, size, alignment, offset);
+}
+
+TESSALLOC_MI char *mi_heap_strdup(mi_heap_t *heap, const char *s) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_strdup(tessalloc_mi_heap(heap), s);
+}
+TESSALLOC_MI char *mi_heap_strndup(mi_heap_t *heap, const char *s, size_t n) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_strndup(tessalloc_mi_heap(heap), s, n);
+}
+TESSALLOC_MI char *mi_heap_realpath(mi_heap_t *heap, const char *fname, char *resolved_name) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_realpath(tessalloc_mi_heap(heap), fname, resolved_name);
+}
+
+/* ---- Walking ---- */
+
+/* Blocks of one size. Here each block is an area of its own: what is added up over all areas is exact. */
+typedef struct mi_heap_area_s {
+  void *blocks;
+  size_t reserved;  /* bytes */
+  size_t committed; /* bytes */
+  size_t used;      /* blocks in use */
+  size_t block_size;
+  size_t full_block_size;
+  void *reserved1;
+} mi_heap_area_t;
+
+/* Called for an area with a null block, and then for each of its blocks. */
+typedef bool(mi_cdecl mi_block_visit_fun)(const mi_heap_t *heap, const mi_heap_area_t *area, void *block,
+                                          size_t block_size, void *arg);
+typedef bool(mi_cdecl mi_heap_visit_fun)(mi_heap_t *heap, void *arg);
+
+struct tessalloc_mi_visit {
+  mi_block_visit_fun *blocks;
+  mi_heap_visit_fun *heaps;
+  void *arg;
+  bool visit_blocks;
+};
+TESSALLOC_MI int tessalloc_mi_visit_block(tessalloc_heap_t *heap, void *block, size_t bytes, void *argument) {
+  const struct tessalloc_mi_visit *visit = (const struct tessalloc_mi_visit *)argument;
+  const mi_heap_area_t area = {block, bytes, bytes, 1, bytes, bytes, NULL};
+  return visit->blocks(heap, &area, NULL, bytes, visit->arg) &&
+         (!visit->visit_blocks || visit->blocks(heap, &area, block, bytes, visit->arg));
+}
+TESSALLOC_MI int tessalloc_mi_visit_heap(tessalloc_heap_t *heap, void *argument) {
+  const struct tessalloc_mi_visit *visit = (const struct tessalloc_mi_visit *)argument;
+  return visit->heaps(heap, visit->arg);
+}
+/* False if the visitor ended it, and for the main heap. */
+TESSALLOC_MI bool mi_heap_visit_blocks(mi_heap_t *heap, bool visit_blocks, mi_block_visit_fun *visitor, void *arg) {
+  struct tessalloc_mi_visit visit = {visitor, NULL, arg, visit_blocks};
+  return visitor != NULL && tessalloc_heap_visit_blocks(tessalloc_mi_heap(heap), tessalloc_mi_visit_block, &visit) != 0;
+}
+
+typedef struct {
+  void *_mi_subproc_id;
+} mi_subproc_id_t;
+TESSALLOC_MI mi_subproc_id_t mi_subproc_main(void) {
+  const mi_subproc_id_t id = {NULL};
+  return id;
+}
+TESSALLOC_MI mi_subproc_id_t mi_subproc_current(void) { return mi_subproc_main(); }
+/* The main heap first. Heaps are neither made nor ended meanwhile. */
+TESSALLOC_MI bool mi_subproc_visit_heaps(mi_subproc_id_t subproc, mi_heap_visit_fun *visitor, void *arg) {
+  struct tessalloc_mi_visit visit = {NULL, visitor, arg, false};
+  (void)subproc;
+  return visitor != NULL && visitor(tessalloc_heap_main(), arg) &&
+         tessalloc_visit_heaps(tessalloc_mi_visit_heap, &visit) != 0;
+}
+
+/* ---- A heap's part of one thread ---- */
+
+/* Here the heap itself, which finds the thread's part by a look into a table. */
+typedef struct mi_theap_s mi_theap_t;
+TESSALLOC_MI mi_heap_t *tessalloc_mi_heap_of(mi_theap_t *theap) { return tessalloc_mi_heap((mi_heap_t *)theap); }
+
+TESSALLOC_MI mi_theap_t *mi_heap_theap(mi_heap_t *heap) { return (mi_theap_t *)tessalloc_mi_heap(heap); }
+TESSALLOC_MI mi_theap_t *mi_theap_get_default(void) { return (mi_theap_t *)tessalloc_heap_main(); }
+TESSALLOC_MI void mi_theap_collect(mi_theap_t *theap, bool force) TESSALLOC_MI_NOEXCEPT {
+  mi_heap_collect(tessalloc_mi_heap_of(theap), force);
+}
+TESSALLOC_MI void *mi_theap_malloc(mi_theap_t *theap, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_malloc(tessalloc_mi_heap_of(theap), size);
+}
+TESSALLOC_MI void *mi_theap_zalloc(mi_theap_t *theap, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_zalloc(tessalloc_mi_heap_of(theap), size);
+}
+TESSALLOC_MI void *mi_theap_calloc(mi_theap_t *theap, size_t count, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_calloc(tessalloc_mi_heap_of(theap), count, size);
+}
+TESSALLOC_MI void *mi_theap_malloc_small(mi_theap_t *theap, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_malloc(tessalloc_mi_heap_of(theap), size);
+}
+TESSALLOC_MI void *mi_theap_zalloc_small(mi_theap_t *theap, size_t size) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_zalloc(tessalloc_mi_heap_of(theap), size);
+}
+TESSALLOC_MI void *mi_theap_malloc_aligned(mi_theap_t *theap, size_t size, size_t alignment) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_malloc_aligned(tessalloc_mi_heap_of(theap), size, alignment);
+}
+TESSALLOC_MI void *mi_theap_realloc(mi_theap_t *theap, void *p, size_t newsize) TESSALLOC_MI_NOEXCEPT {
+  return tessalloc_heap_reallocn(tessalloc_mi_heap_of(theap), p, 1, newsize);
+}
+TESSALLOC_MI bool mi_theap_visit_blocks(const mi_theap_t *theap, bool visit_blocks, mi_block_visit_fun *visitor, void *arg) {
+  return mi_heap_visit_blocks((mi_heap_t *)(uintptr_t)theap, visit_blocks, visitor, arg);
+}
+
 /* ---- The process and its threads ---- */
 
 TESSALLOC_MI int mi_version(void) TESSALLOC_MI_NOEXCEPT { return MI_MALLOC_VERSION; }
@@ -387,6 +601,12 @@ TESSALLOC_MI void mi_options_print_out(mi_output_fun *out, void *arg) TESSALLOC_
 #define mi_mallocn_tp(tp, n) ((tp *)mi_mallocn(n, sizeof(tp)))
 #define mi_reallocn_tp(tp, p, n) ((tp *)mi_reallocn(p, n, sizeof(tp)))
 #define mi_recalloc_tp(tp, p, n) ((tp *)mi_recalloc(p, n, sizeof(tp)))
+#define mi_heap_malloc_tp(tp, hp) ((tp *)mi_heap_malloc(hp, sizeof(tp)))
+#define mi_heap_zalloc_tp(tp, hp) ((tp *)mi_heap_zalloc(hp, sizeof(tp)))
+#define mi_heap_calloc_tp(tp, hp, n) ((tp *)mi_heap_calloc(hp, n, sizeof(tp)))
+#define mi_heap_mallocn_tp(tp, hp, n) ((tp *)mi_heap_mallocn(hp, n, sizeof(tp)))
+#define mi_heap_reallocn_tp(tp, hp, p, n) ((tp *)mi_heap_reallocn(hp, p, n, sizeof(tp)))
+#define mi_heap_recalloc_tp(tp, hp, p, n) ((tp *)mi_heap_recalloc(hp, p, n, sizeof(tp)))
 
 /* ---- As operator new ---- */
 
@@ -419,11 +639,21 @@ TESSALLOC_MI void *mi_new_realloc(void *p, size_t newsize) {
 TESSALLOC_MI void *mi_new_reallocn(void *p, size_t newcount, size_t size) {
   return TESSALLOC_MI_NEW(tessalloc_reallocn(p, newcount, size));
 }
+TESSALLOC_MI void *mi_heap_alloc_new(mi_heap_t *heap, size_t size) {
+  return TESSALLOC_MI_NEW(mi_heap_malloc(heap, size));
+}
+TESSALLOC_MI void *mi_heap_alloc_new_n(mi_heap_t *heap, size_t count, size_t size) {
+  return TESSALLOC_MI_NEW(mi_heap_mallocn(heap, count, size));
+}
 
 #ifdef __cplusplus
 } /* extern "C" */
 
+#define MI_HAS_HEAP_STL_ALLOCATOR 1
 template <class T> using mi_stl_allocator = ::tessalloc::allocator<T>;
+/* With a heap of its own, which goes with the last copy, or in a given one. The second frees nothing before its heap goes. */
+template <class T> using mi_heap_stl_allocator = ::tessalloc::heap_allocator<T>;
+template <class T> using mi_heap_destroy_stl_allocator = ::tessalloc::heap_destroy_allocator<T>;
 #endif
 
 #endif

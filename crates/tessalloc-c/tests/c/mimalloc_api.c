@@ -263,6 +263,258 @@ static void test_new(void) {
   mi_free(p);
 }
 
+/* A block of a heap, written over as far as is usable. */
+static void *of(mi_heap_t *heap, void *p, int byte) {
+  CHECK(p != NULL && mi_heap_of(p) == heap && mi_heap_contains(heap, p));
+  return filled(p, byte);
+}
+
+/* Leaves a freed block of a heap full of ones for the next request of this kind. */
+static void leave_heap_dirt(mi_heap_t *heap, size_t size, size_t alignment, size_t offset) {
+  void *p = mi_heap_malloc_aligned_at(heap, size, alignment, offset);
+  CHECK(mi_heap_of(p) == heap);
+  mi_free(filled(p, 0xff));
+}
+
+static void test_heap(mi_heap_t *heap) {
+  void *p = of(heap, mi_heap_malloc(heap, 100), 0xff);
+  mi_free(p);
+  p = mi_heap_zalloc(heap, 100);
+  CHECK(is_zero(p, 0, mi_usable_size(p)));
+  mi_free(of(heap, p, 0xff));
+  p = mi_heap_calloc(heap, 10, 10);
+  CHECK(is_zero(p, 0, mi_usable_size(p)));
+  mi_free(of(heap, p, 1));
+  p = of(heap, mi_heap_malloc_small(heap, MI_SMALL_SIZE_MAX), 1);
+  CHECK(mi_usable_size(p) >= MI_SMALL_SIZE_MAX);
+  mi_free_size(p, MI_SMALL_SIZE_MAX);
+  p = mi_heap_zalloc_small(heap, 40);
+  CHECK(is_zero(p, 0, 40));
+  p = mi_heap_realloc(heap, of(heap, p, 2), 4000);
+  CHECK(mi_heap_of(p) == heap && holds(p, 2, 40));
+  p = mi_heap_realloc(heap, p, 0); /* size 0 is a block */
+  CHECK(p != NULL && mi_heap_of(p) == heap);
+  p = mi_heap_reallocn(heap, p, 10, 10);
+  of(heap, p, 3);
+  CHECK((errno = 0, mi_heap_reallocn(heap, p, half, 2) == NULL && errno == ENOMEM && holds(p, 3, 100)));
+  CHECK(mi_heap_reallocf(heap, p, half) == NULL); /* frees p */
+  p = mi_heap_reallocf(heap, NULL, 10);
+  mi_free(of(heap, p, 4));
+  p = of(heap, mi_heap_mallocn(heap, 7, 11), 4);
+  CHECK(mi_usable_size(p) >= 77);
+  mi_free(p);
+  CHECK((errno = 0, mi_heap_mallocn(heap, half, 2) == NULL && errno == ENOMEM));
+  CHECK((errno = 0, mi_heap_calloc(heap, half, 2) == NULL && errno == ENOMEM));
+  CHECK((errno = 0, mi_heap_malloc(heap, half) == NULL && errno == ENOMEM));
+  p = mi_heap_rezalloc(heap, NULL, 1000);
+  size_t before = mi_usable_size(p);
+  leave_heap_dirt(heap, 3000, 16, 0);
+  p = mi_heap_rezalloc(heap, of(heap, p, 5), 3000);
+  CHECK(holds(p, 5, 1000) && is_zero(p, before, 3000));
+  before = mi_usable_size(p);
+  leave_heap_dirt(heap, 9000, 16, 0);
+  p = mi_heap_recalloc(heap, of(heap, p, 6), 3, 3000);
+  CHECK(holds(p, 6, 3000) && is_zero(p, before, 9000) && mi_heap_of(p) == heap);
+  CHECK((errno = 0, mi_heap_recalloc(heap, p, half, 2) == NULL && errno == ENOMEM));
+  mi_free(p);
+
+  char *s = mi_heap_strdup(heap, "koka");
+  CHECK(strcmp(s, "koka") == 0 && mi_heap_of(s) == heap);
+  mi_free(s);
+  s = mi_heap_strndup(heap, "koka", 2);
+  CHECK(strcmp(s, "ko") == 0 && mi_heap_of(s) == heap);
+  mi_free(s);
+  s = mi_heap_realpath(heap, "/usr/..", NULL);
+  CHECK(strcmp(s, "/") == 0 && mi_heap_of(s) == heap);
+  mi_free(s);
+
+  long *typed = mi_heap_malloc_tp(long, heap);
+  typed = mi_heap_reallocn_tp(long, heap, typed, 10);
+  for (int i = 0; i < 10; i++) typed[i] = i;
+  typed = mi_heap_recalloc_tp(long, heap, typed, 1000);
+  CHECK(typed[9] == 9 && typed[999] == 0);
+  mi_free(typed);
+  typed = mi_heap_calloc_tp(long, heap, 3);
+  CHECK(typed[0] == 0 && typed[2] == 0);
+  mi_free(typed);
+  typed = mi_heap_zalloc_tp(long, heap);
+  CHECK(*typed == 0);
+  mi_free(typed);
+  typed = mi_heap_mallocn_tp(long, heap, 8);
+  CHECK(mi_usable_size(typed) >= 8 * sizeof(long));
+  mi_free(typed);
+
+  p = mi_heap_alloc_new(heap, 100);
+  mi_free(of(heap, p, 7));
+  p = mi_heap_alloc_new_n(heap, 10, 20);
+  CHECK(mi_usable_size(p) >= 200);
+  mi_free(of(heap, p, 7));
+  mi_heap_set_numa_affinity(heap, 0);
+  mi_heap_collect(heap, false);
+  mi_heap_collect(heap, true);
+}
+
+static void test_heap_aligned(mi_heap_t *heap) {
+  for (size_t alignment = 8; alignment <= 64 * 1024; alignment *= 8) {
+    void *p = mi_heap_malloc_aligned(heap, 300, alignment);
+    CHECK(is_at(p, alignment, 0));
+    p = mi_heap_realloc_aligned(heap, of(heap, p, 1), 3000, alignment);
+    CHECK(is_at(p, alignment, 0) && holds(p, 1, 300));
+    mi_free(p);
+    leave_heap_dirt(heap, 300, alignment, 0);
+    p = mi_heap_zalloc_aligned(heap, 300, alignment);
+    size_t before = mi_usable_size(p);
+    CHECK(is_at(p, alignment, 0) && is_zero(p, 0, before));
+    leave_heap_dirt(heap, 2 * before, alignment, 0);
+    p = mi_heap_rezalloc_aligned(heap, of(heap, p, 2), 2 * before, alignment);
+    CHECK(is_at(p, alignment, 0) && holds(p, 2, before) && is_zero(p, before, 2 * before));
+    leave_heap_dirt(heap, 3 * before, alignment, 0);
+    p = mi_heap_recalloc_aligned(heap, p, 3, before, alignment);
+    CHECK(is_at(p, alignment, 0) && mi_heap_of(p) == heap && holds(p, 2, before) && is_zero(p, before, 3 * before));
+    mi_free(p);
+    leave_heap_dirt(heap, 300, alignment, 0);
+    p = mi_heap_calloc_aligned(heap, 30, 10, alignment);
+    CHECK(is_at(p, alignment, 0) && is_zero(p, 0, 300));
+    mi_free(p);
+
+    const size_t offset = 24;
+    p = mi_heap_malloc_aligned_at(heap, 300, alignment, offset);
+    CHECK(is_at(p, alignment, offset) && mi_heap_of(p) == heap);
+    memset(p, 3, 300);
+    p = mi_heap_realloc_aligned_at(heap, p, 3000, alignment, offset);
+    CHECK(is_at(p, alignment, offset) && mi_heap_of(p) == heap && holds(p, 3, 300));
+    mi_free(p);
+    leave_heap_dirt(heap, 300, alignment, offset);
+    p = mi_heap_zalloc_aligned_at(heap, 300, alignment, offset);
+    CHECK(is_at(p, alignment, offset) && is_zero(p, 0, 300));
+    mi_free(p);
+    leave_heap_dirt(heap, 300, alignment, offset);
+    p = mi_heap_calloc_aligned_at(heap, 30, 10, alignment, offset);
+    CHECK(is_at(p, alignment, offset) && is_zero(p, 0, 300));
+    before = mi_usable_size(filled(p, 4));
+    leave_heap_dirt(heap, 2 * before, alignment, offset);
+    p = mi_heap_rezalloc_aligned_at(heap, p, 2 * before, alignment, offset);
+    CHECK(is_at(p, alignment, offset) && holds(p, 4, before) && is_zero(p, before, 2 * before));
+    leave_heap_dirt(heap, 3 * before, alignment, offset);
+    p = mi_heap_recalloc_aligned_at(heap, p, 3, before, alignment, offset);
+    CHECK(mi_heap_of(p) == heap && is_at(p, alignment, offset) && holds(p, 4, before) && is_zero(p, before, 3 * before));
+    mi_free(p);
+  }
+  CHECK((errno = 0, mi_heap_malloc_aligned(heap, 10, 3) == NULL && errno == EINVAL));
+  CHECK((errno = 0, mi_heap_calloc_aligned(heap, half, 2, 64) == NULL && errno == ENOMEM));
+}
+
+static void test_theap(mi_heap_t *heap) {
+  mi_theap_t *theap = mi_heap_theap(heap);
+  CHECK(theap != NULL && mi_theap_get_default() == mi_heap_theap(mi_heap_main()));
+  void *p = of(heap, mi_theap_malloc(theap, 100), 0xff);
+  mi_free(p);
+  p = mi_theap_zalloc(theap, 100);
+  CHECK(is_zero(p, 0, 100));
+  mi_free(of(heap, p, 0xff));
+  p = mi_theap_calloc(theap, 10, 10);
+  CHECK(is_zero(p, 0, 100));
+  p = mi_theap_realloc(theap, of(heap, p, 1), 1000);
+  CHECK(holds(p, 1, 100));
+  mi_free(of(heap, p, 1));
+  p = of(heap, mi_theap_malloc_small(theap, 16), 1);
+  mi_free(p);
+  p = mi_theap_zalloc_small(theap, 16);
+  CHECK(is_zero(p, 0, 16));
+  mi_free(of(heap, p, 1));
+  p = mi_theap_malloc_aligned(theap, 100, 4096);
+  CHECK(is_at(p, 4096, 0));
+  mi_free(of(heap, p, 1));
+  mi_theap_collect(theap, false);
+  mi_theap_collect(theap, true);
+}
+
+struct seen {
+  const mi_heap_t *heap;
+  size_t areas, used, committed, blocks, bytes, end_after;
+};
+
+static bool see_block(const mi_heap_t *heap, const mi_heap_area_t *area, void *block, size_t block_size, void *arg) {
+  struct seen *seen = (struct seen *)arg;
+  CHECK(heap == seen->heap && block_size == area->block_size && area->committed <= area->reserved);
+  if (block == NULL) {
+    seen->areas++;
+    seen->used += area->used;
+    seen->committed += area->committed;
+    return true;
+  }
+  CHECK((char *)block >= (char *)area->blocks && (char *)block + block_size <= (char *)area->blocks + area->reserved);
+  CHECK(mi_heap_contains(heap, block) && mi_usable_size(block) == block_size);
+  seen->bytes += block_size;
+  return ++seen->blocks != seen->end_after;
+}
+
+static bool see_heap(mi_heap_t *heap, void *arg) {
+  struct seen *seen = (struct seen *)arg;
+  seen->areas += heap == seen->heap;
+  seen->used += heap == mi_heap_main();
+  return --seen->end_after != 0;
+}
+
+static void test_visits(void) {
+  mi_heap_t *heap = mi_heap_new(), *other = mi_heap_new();
+  size_t bytes = 0;
+  for (size_t i = 0; i < 1000; i++) {
+    void *p = mi_heap_malloc(heap, i % 10 == 0 ? 50 * i : 50);
+    if (i % 3 == 0) mi_free(p);
+    else bytes += mi_usable_size(p);
+  }
+  struct seen seen = {heap, 0, 0, 0, 0, 0, 0};
+  CHECK(mi_heap_visit_blocks(heap, true, see_block, &seen));
+  CHECK(seen.blocks == 666 && seen.used == 666 && seen.bytes == bytes && seen.committed >= bytes && seen.areas > 0);
+  struct seen areas = {heap, 0, 0, 0, 0, 0, 0};
+  CHECK(mi_theap_visit_blocks(mi_heap_theap(heap), false, see_block, &areas));
+  CHECK(areas.blocks == 0 && areas.used == 666);
+  struct seen some = {heap, 0, 0, 0, 0, 0, 5};
+  CHECK(!mi_heap_visit_blocks(heap, true, see_block, &some) && some.blocks == 5);
+  CHECK(!mi_heap_visit_blocks(mi_heap_main(), true, see_block, &some) && !mi_heap_visit_blocks(heap, true, NULL, NULL));
+
+  CHECK(mi_subproc_main()._mi_subproc_id == mi_subproc_current()._mi_subproc_id);
+  struct seen heaps = {other, 0, 0, 0, 0, 0, 0};
+  CHECK(mi_subproc_visit_heaps(mi_subproc_main(), see_heap, &heaps) && heaps.areas == 1 && heaps.used == 1);
+  heaps.end_after = 1;
+  CHECK(!mi_subproc_visit_heaps(mi_subproc_main(), see_heap, &heaps) && heaps.areas == 1 && heaps.used == 2);
+  mi_heap_destroy(heap);
+  mi_heap_destroy(other);
+}
+
+static mi_heap_t *shared_heap;
+
+static void *allocate_in_a_thread(void *unused) {
+  (void)unused;
+  return of(shared_heap, mi_heap_malloc(shared_heap, 1000), 9);
+}
+
+static void test_heaps(void) {
+  mi_heap_t *heap = mi_heap_new();
+  CHECK(heap != NULL && heap != mi_heap_main());
+  test_heap(heap);
+  test_heap(mi_heap_main());
+  test_heap_aligned(heap);
+  test_theap(heap);
+  void *p = mi_heap_malloc(NULL, 100); /* no heap is the main one */
+  CHECK(mi_heap_of(p) == mi_heap_main() && mi_heap_contains(NULL, p) && !mi_heap_contains(heap, p));
+  int outside;
+  CHECK(mi_any_heap_contains(p) && !mi_any_heap_contains(&outside) && mi_heap_of(&outside) == NULL);
+  mi_free(p);
+
+  shared_heap = heap;
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, allocate_in_a_thread, NULL) == 0 && pthread_join(thread, &p) == 0);
+  /* Blocks outlive the heap that is deleted, as blocks of the main one. */
+  mi_heap_delete(heap);
+  CHECK(mi_heap_of(p) == mi_heap_main() && holds(p, 9, 1000));
+  mi_free(p);
+  mi_heap_delete(NULL);
+  mi_heap_destroy(NULL);
+  test_visits();
+}
+
 static void *in_a_thread(void *unused) {
   (void)unused;
   mi_thread_init();
@@ -344,6 +596,7 @@ int main(void) {
   test_aligned();
   test_texts();
   test_new();
+  test_heaps();
   test_process();
   test_options();
   test_addresses();
