@@ -8,9 +8,10 @@ pub(crate) const fn mask(at: u32, count: u32) -> u64 {
     (u64::MAX >> (64 - count)) << at
 }
 
-/// The lowest position, a multiple of `align` (a power of two up to 64), from which `count` (1..=64) ones stand in a row.
+/// The lowest position from which `count` (1..=64) ones stand in a row and which, counted from `skew` before the word, is a
+/// multiple of `align` (a power of two up to 64).
 #[inline]
-pub(crate) const fn find_run(word: u64, count: u32, align: u32) -> Option<u32> {
+pub(crate) const fn find_run(word: u64, count: u32, align: u32, skew: u32) -> Option<u32> {
     // After each step a one at bit i says: `have` ones stand from i on.
     let mut ones = word;
     let mut have = 1;
@@ -19,7 +20,7 @@ pub(crate) const fn find_run(word: u64, count: u32, align: u32) -> Option<u32> {
         ones &= ones >> step;
         have += step;
     }
-    ones &= aligned_positions(align);
+    ones &= aligned_positions(align).rotate_right(skew);
     if ones == 0 { None } else { Some(ones.trailing_zeros()) }
 }
 
@@ -64,8 +65,9 @@ impl Iterator for Runs {
 mod tests {
     use super::*;
 
-    fn naive(word: u64, count: u32, align: u32) -> Option<u32> {
-        (0..=64 - count).step_by(align as usize).find(|at| (0..count).all(|i| word >> (at + i) & 1 == 1))
+    fn naive(word: u64, count: u32, align: u32, skew: u32) -> Option<u32> {
+        let is_aligned = |at: u32| (at + skew).is_multiple_of(align);
+        (0..=64 - count).find(|at| is_aligned(*at) && (0..count).all(|i| word >> (at + i) & 1 == 1))
     }
 
     /// A small generator with a printed seed: the same words on every machine.
@@ -88,8 +90,9 @@ mod tests {
     fn find_run_agrees_with_the_naive_search() {
         for word in words().chain([0, u64::MAX, 1, 1 << 63]) {
             for count in 1..=64 {
-                for align in [1, 2, 4, 8, 16, 32, 64] {
-                    assert_eq!(find_run(word, count, align), naive(word, count, align), "{word:#x} {count} {align}");
+                for (align, skew) in [(1, 5), (2, 0), (2, 1), (4, 0), (8, 3), (16, 0), (32, 31), (64, 0), (64, 17)] {
+                    let (found, expected) = (find_run(word, count, align, skew), naive(word, count, align, skew));
+                    assert_eq!(found, expected, "{word:#x} {count} {align} {skew}");
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::block::Block;
 use crate::options::Opt;
 use crate::os;
 use crate::page::{Page, REST_PURGED, slice_count_of};
-use crate::region::SLICE_BYTES;
+use crate::region::{self, SLICE_BYTES};
 use crate::stats::{self, Counter};
 
 /// Blocks of the smallest class in a page: 64 KiB of 8 bytes.
@@ -132,6 +132,9 @@ pub(crate) unsafe fn purge(page: *mut Page) -> u64 {
     }
     // SAFETY: the caller's duty, for all of this function: P3, P6 and P10 hold and are kept.
     unsafe {
+        if !region::find((*page).start.addr()).is_some_and(|(region, _)| region.purges_parts()) {
+            return 0;
+        }
         let units = Units::of(page);
         let old = holes_of(page);
         let carved = (*page).carved as usize;

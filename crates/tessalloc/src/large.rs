@@ -434,7 +434,10 @@ fn warm_for(stacks: *mut Stacks, slices: usize, align: usize) -> *mut Page {
 
 /// Moves the contents by the page table; false if they are still to be copied.
 unsafe fn try_move(from: *mut Page, to: *mut Page, bytes: usize) -> bool {
-    if !Opt::MoveLarge.is_on() {
+    // An arena's memory stays where it is: it may be a file's.
+    // SAFETY: N1: both runs are the caller's.
+    let is_ordinary = |page: *mut Page| unsafe { run_of(page) }.region.is_ordinary();
+    if !Opt::MoveLarge.is_on() || !is_ordinary(from) || !is_ordinary(to) {
         return false;
     }
     // ORDER: Relaxed: a bound, not a lock.

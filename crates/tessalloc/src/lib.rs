@@ -17,7 +17,7 @@
 //! | `os` | the operating system, one file each |
 //! | `options`, `report`, `stats` | settings, errors without allocation, counters |
 //! | `size_class`, `bitmap` | pure arithmetic |
-//! | `region` | the address space: slices, chunks and their words |
+//! | `region`, `arena` | the address space: slices, chunks and their words; parts of it that programs set apart |
 //! | `block`, `page`, `remote`, `holes` | pages of equal blocks, and who may touch them |
 //! | `gate`, `inbox`, `waiting`, `exchange`, `ring` | the protocols between threads |
 //! | `theap`, `heap`, `large`, `offset`, `thread` | per-thread stacks and queues, large runs, records |
@@ -64,6 +64,8 @@ use bare as sync;
 
 #[cfg(all(not(any(loom, target_os = "none")), any(feature = "allocator-api2", feature = "nightly")))]
 mod allocator;
+#[cfg(not(loom))]
+mod arena;
 #[cfg(not(loom))]
 mod bitmap;
 #[cfg(not(any(loom, target_os = "none")))]
@@ -113,6 +115,8 @@ mod theap;
 #[cfg(not(any(loom, target_os = "none")))]
 mod thread;
 
+#[cfg(not(loom))]
+pub use arena::{Arena, ArenaError, ArenaFunctions, ArenaOptions};
 #[cfg(not(loom))]
 pub use buffer::{Buffer, BufferStats};
 #[cfg(not(any(loom, target_os = "none")))]

@@ -8,18 +8,27 @@
 //!
 //! | word of a chunk | a one means                                     | written by                    |
 //! |-----------------|-------------------------------------------------|-------------------------------|
-//! | `taken`         | the slice is part of a run, or being purged     | any: CAS to take, AND to give  |
+//! | `taken`         | the slice is part of a run, being purged, or not there | any: CAS to take, AND to give  |
 //! | `starts`        | a run, or its part in this chunk, begins here    | who holds the run              |
 //! | `dirty`         | may be resident; a zero reads as zeroes          | who holds the slice            |
 //! | `committed`     | usable (only where commit goes by slice)         | who holds the slice            |
 //!
+//! An ordinary region is reserved when the others are used up. An arena ([`crate::arena`]) is a further region, of memory that
+//! the program reserved or handed in; it starts at any slice, and its last chunk may lack slices.
+//!
 //! Invariants:
 //! - S1 A slice whose `taken` bit a thread has set is that thread's to touch, with its bits in the other words and its descriptor.
-//! - S2 `dirty & !taken` are the slices that a purge may give back; [`Counters::dirty_free`] counts them.
+//! - S2 `dirty & !taken` are the slices that a purge may give back; [`Counters::dirty_free`] counts them. In an arena that is kept
+//!   as it is they count as nothing while they are free.
 //! - S3 Chunks below `frontier` are accessible and their words valid; those above were never used.
 //! - S4 `kinds` is 0 except for slices of plain small pages of the default heap, where it is the size class.
-//! - S5 Regions are never released; their fields are set before they are counted, and `reach` is 64 times the frontier, so that
-//!   an address below it has its kind byte and descriptor.
+//! - S5 Ordinary regions are never released; their fields are set before they are counted, and `reach` is 64 times the frontier,
+//!   less what the last chunk lacks, so that an address below it has its kind byte and descriptor.
+//! - S6 An arena ends only while all of it is taken by who ends it. Its place in the table, and its tables, stay: they are used
+//!   again by an arena of the same role alone. All chunks that were ever in use stay taken in between, so a thread that still looks
+//!   at the old arena finds nothing, or finds the new one as it is. `epoch` is odd while the addresses change, and who looks one up
+//!   compares it before and after: whoever holds a block in a region never finds it in another.
+//! - S7 `arena` is written while no slice of the region can be taken, and read by who holds a slice, or the arena's handle.
 
 use core::ptr::null_mut;
 
@@ -28,26 +37,30 @@ use crate::page::Page;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering};
 use crate::waiting::Numbered;
 
+mod arenas;
 #[cfg(any(test, tessalloc_check))]
 mod check;
 mod growth;
 mod run;
 mod taking;
 
+use arenas::ArenaCell;
+
+pub(crate) use arenas::{ARENA_COUNT_MAX, Source, begin_arena};
 #[cfg(test)]
 pub(crate) use check::QUIET;
 pub(crate) use growth::{is_beyond_all, is_tight};
 pub(crate) use run::Run;
-pub(crate) use taking::{take, take_in};
+pub(crate) use taking::{take, take_in, take_ordinary};
 
 pub(crate) const SLICE_SHIFT: u32 = 16;
 pub(crate) const SLICE_BYTES: usize = 1 << SLICE_SHIFT;
 pub(crate) const CHUNK_SLICES: u32 = 64;
 pub(crate) const CHUNK_BYTES: usize = SLICE_BYTES * CHUNK_SLICES as usize;
-const REGION_COUNT_MAX: usize = 64;
+const REGION_COUNT_MAX: usize = 192;
 /// Bits of a page number that hold the slice; the region stands above.
 const NUMBER_SLICE_BITS: u32 = 24;
-const REGION_BYTES_MAX: usize = if usize::BITS < 64 { 1 << 30 } else { SLICE_BYTES << NUMBER_SLICE_BITS };
+pub(crate) const REGION_BYTES_MAX: usize = if usize::BITS < 64 { 1 << 30 } else { SLICE_BYTES << NUMBER_SLICE_BITS };
 const REGION_BYTES_MIN: usize = 32 << 20;
 /// Chunks made accessible at the first step; later steps double what there is.
 const COMMIT_CHUNKS_FIRST: u32 = 4;
@@ -84,7 +97,34 @@ pub(crate) struct Region {
     /// No chunk below is wholly free.
     empty_from: AtomicU32,
     lock: Lock,
+    /// Role and ways, see below.
+    manner: AtomicU32,
+    /// Lives that the region has had, twice; odd while its addresses change (S6).
+    epoch: AtomicU32,
+    slice_count: AtomicUsize,
+    /// Chunks that the tables have room for; 0 before there are any.
+    table_chunks: AtomicU32,
+    /// Heaps that take from the arena.
+    heap_count: AtomicU32,
+    arena: ArenaCell,
 }
+
+/// Role: everyone takes from it.
+const ORDINARY: u32 = 1;
+/// Role: an arena that everyone takes from.
+const SHARED: u32 = 2;
+/// Role: an arena that only its heaps take from.
+const EXCLUSIVE: u32 = 4;
+/// The memory is the program's: it is not released.
+const GIVEN: u32 = 8;
+/// Usable from the start.
+const COMMITTED: u32 = 16;
+/// Committed and purged by slice, by the program's own functions.
+const OWN: u32 = 32;
+/// Never purged.
+const KEPT: u32 = 64;
+/// May hold anything at first.
+const USED: u32 = 128;
 
 static REGIONS: [Region; REGION_COUNT_MAX] = [const { Region::new() }; REGION_COUNT_MAX];
 static REGION_COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -115,7 +155,7 @@ pub(crate) fn find(address: usize) -> Option<(&'static Region, usize)> {
 
 #[cold]
 fn find_further(address: usize) -> Option<(&'static Region, usize)> {
-    all().iter().find_map(|region| region.slice_of(address).map(|slice| (region, slice)))
+    all().iter().find_map(|region| region.slice_of_further(address).map(|slice| (region, slice)))
 }
 
 /// The descriptor with this number.
@@ -149,7 +189,34 @@ impl Region {
             accessible: AtomicU32::new(0),
             empty_from: AtomicU32::new(0),
             lock: Lock::new(),
+            manner: AtomicU32::new(0),
+            epoch: AtomicU32::new(0),
+            slice_count: AtomicUsize::new(0),
+            table_chunks: AtomicU32::new(0),
+            heap_count: AtomicU32::new(0),
+            arena: ArenaCell::new(),
         }
+    }
+
+    /// Whether any of these bits of the manner is set.
+    pub(super) fn is(&self, bits: u32) -> bool {
+        // ORDER: Relaxed: set before the region is counted, or while no slice of it can be taken (S5, S6).
+        self.manner.load(Ordering::Relaxed) & bits != 0
+    }
+
+    /// Whether the region is one of the allocator's own, and no arena.
+    pub(crate) fn is_ordinary(&self) -> bool {
+        self.is(ORDINARY)
+    }
+
+    /// Whether parts of a slice may be purged by the system's own call.
+    pub(crate) fn purges_parts(&self) -> bool {
+        !self.is(KEPT | OWN)
+    }
+
+    /// Whether memory becomes usable slice by slice, as it is taken.
+    fn commits_by_slice(&self) -> bool {
+        self.is(OWN) || (!crate::os::COMMITS_PREFIX && !self.is(COMMITTED))
     }
 
     /// The region's own place in the table follows from its address.
@@ -176,6 +243,16 @@ impl Region {
         // ordering of its own (S5).
         let slice = (address >> SLICE_SHIFT).wrapping_sub(self.first_slice.load(Ordering::Relaxed));
         if slice < self.reach.load(Ordering::Relaxed) { Some(slice) } else { None }
+    }
+
+    /// As [`Region::slice_of`], for a region that may end and begin anew meanwhile (S6).
+    fn slice_of_further(&self, address: usize) -> Option<usize> {
+        // ORDER: Acquire, all three: who reads an address or a reach of another life reads its epoch below.
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let slice = (address >> SLICE_SHIFT).wrapping_sub(self.first_slice.load(Ordering::Acquire));
+        let is_inside = slice < self.reach.load(Ordering::Acquire);
+        // ORDER: Relaxed: ordered by the Acquires above.
+        if is_inside && epoch & 1 == 0 && self.epoch.load(Ordering::Relaxed) == epoch { Some(slice) } else { None }
     }
 
     /// The kind byte of a slice: its size class, or 0.
@@ -218,6 +295,19 @@ impl Region {
     fn chunk_count(&self) -> u32 {
         // ORDER: Relaxed: set once (S5).
         self.chunk_count.load(Ordering::Relaxed)
+    }
+
+    /// Slices of a chunk that are not there: the last one's end.
+    fn absent(&self, chunk: u32) -> u64 {
+        // ORDER: Relaxed: set once a life (S5, S6).
+        let behind = self.slice_count.load(Ordering::Relaxed).saturating_sub(chunk as usize * CHUNK_SLICES as usize);
+        if behind >= CHUNK_SLICES as usize { 0 } else { u64::MAX << behind }
+    }
+
+    /// How far the base is from a chunk's boundary of the address space, in slices: 0 in ordinary regions.
+    fn skew(&self) -> u32 {
+        // ORDER: Relaxed: set once a life (S5, S6).
+        self.first_slice.load(Ordering::Relaxed) as u32 % CHUNK_SLICES
     }
 
     /// Chunks in use so far.

@@ -1,6 +1,6 @@
 //! The regions' invariants, checked.
 
-use super::{CHUNK_SLICES, all};
+use super::{CHUNK_SLICES, KEPT, all};
 use crate::sync::Ordering;
 
 /// Checks the words of every chunk against one another (S2, S4); the process must be quiet. Returns the dirty free slices.
@@ -17,7 +17,9 @@ pub(crate) fn check_all() -> u64 {
             assert_eq!(starts & !taken, 0, "a run starts on a free slice");
             // ORDER: Relaxed: nobody writes.
             assert!(taken == u64::MAX || region.summary(index).load(Ordering::Relaxed) >> (index % 64) & 1 == 1);
-            dirty_free += u64::from((dirty & !taken).count_ones());
+            if !region.is(KEPT) {
+                dirty_free += u64::from((dirty & !taken).count_ones());
+            }
             for at in 0..CHUNK_SLICES {
                 if taken >> at & 1 == 0 {
                     let slice = (index * CHUNK_SLICES + at) as usize;
@@ -36,14 +38,13 @@ pub(crate) static QUIET: std::sync::Mutex<()> = std::sync::Mutex::new(());
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::region::{Run, SLICE_BYTES, take};
+    use crate::arena::{Arena, ArenaError, ArenaOptions};
+    use crate::region::{Region, Run, SLICE_BYTES, find, page_by_number, take, take_in};
     use std::sync::PoisonError;
     use std::vec::Vec;
 
     /// Random runs of all lengths, extended, shortened and given back, against a list of what is taken.
-    #[test]
-    fn regions_never_hand_out_a_slice_twice() {
-        let _quiet = QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+    fn churn(rounds: u32, take: impl Fn(usize, usize) -> Option<Run>) {
         let mut seed = 0x5eed_u64;
         let mut below = |end: u64| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -58,12 +59,12 @@ mod tests {
                     && run.slice < other.slice + other.count
             })
         };
-        for _ in 0..4000 {
+        for _ in 0..rounds {
             match below(4) {
                 0 | 1 => {
                     let count = if below(8) == 0 { 1 + below(300) } else { 1 + below(40) };
                     let align = 1 << below(9);
-                    let run = take(count, align).expect("address space is plenty");
+                    let Some(run) = take(count, align) else { continue };
                     assert_eq!(run.start().addr() % (align * SLICE_BYTES), 0);
                     assert!(!overlaps(&runs, &run, usize::MAX), "a new run lies on another");
                     assert_eq!(run.region.start_of(run.slice), Some(run.slice));
@@ -100,6 +101,82 @@ mod tests {
             }
         }
         assert_eq!(check_all(), 0, "a purge leaves no dirty free slice");
+    }
+
+    #[test]
+    fn regions_never_hand_out_a_slice_twice() {
+        let _quiet = QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+        churn(4000, |count, align| Some(take(count, align).expect("address space is plenty")));
+    }
+
+    /// Memory that starts and ends anywhere: within it, runs are as aligned as asked, and its last slice is used too.
+    #[test]
+    fn arenas_never_hand_out_what_is_not_theirs() {
+        let _quiet = QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+        const WHOLE: usize = 40 << 20;
+        let layout = std::alloc::Layout::from_size_align(WHOLE, 8 << 20).expect("a layout");
+        // SAFETY: the layout has a size; freed below.
+        let memory = unsafe { std::alloc::alloc(layout) };
+        assert!(!memory.is_null());
+        for (from, bytes) in
+            [(1, WHOLE - 1), (5 * SLICE_BYTES, WHOLE / 2), (63 * SLICE_BYTES + 9, 3 << 20), (0, SLICE_BYTES)]
+        {
+            let options = ArenaOptions::new().exclusive(true).committed(true);
+            // SAFETY: memory of this test's, released before it is freed.
+            let arena = unsafe { Arena::manage(memory.add(from), bytes, &options) }.expect("room for an arena");
+            let slices = ((from + bytes) / SLICE_BYTES) - from.div_ceil(SLICE_BYTES);
+            assert_eq!(arena.area().1, slices * SLICE_BYTES);
+            churn(2000, |count, align| {
+                let run = take_in(arena.region(), count, align)?;
+                let end = run.start().addr() + count * SLICE_BYTES;
+                assert!(run.start().addr() >= memory.addr() + from && end <= memory.addr() + from + bytes);
+                Some(run)
+            });
+            let all: Vec<Run> =
+                (0..slices).map(|_| take_in(arena.region(), 1, 1).expect("every slice serves")).collect();
+            assert!(take_in(arena.region(), 1, 1).is_none());
+            let (arena, error) = arena.release().expect_err("all of it is in use");
+            assert_eq!(error, ArenaError::InUse { bytes: (slices * SLICE_BYTES) as u64, heaps: 0 });
+            all.iter().for_each(Run::give);
+            let longest = take_in(arena.region(), slices, 1).expect("one run of all");
+            longest.give();
+            assert!(find(arena.area().0.addr().get()).is_some());
+            let start = arena.area().0.addr().get();
+            assert!(arena.release().is_ok());
+            assert!(find(start).is_none(), "what has ended is found no more");
+        }
+        // SAFETY: allocated above; no arena has it any more.
+        unsafe { std::alloc::dealloc(memory, layout) };
+    }
+
+    /// An ended arena's place and tables serve the next one of its role; a heap keeps it alive.
+    #[test]
+    fn arenas_follow_one_another_in_one_place() {
+        let _quiet = QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+        let options = ArenaOptions::new().exclusive(true);
+        let mut places = Vec::new();
+        for round in 0..300 {
+            let arena = Arena::reserve((1 + round % 7) << 22, &options).expect("address space is plenty");
+            let run = take_in(arena.region(), 3, 2).expect("room");
+            assert!(run.touch(0, 3), "what was reserved reads zero");
+            // SAFETY: S1.
+            unsafe { run.start().write_bytes(7, 3 * SLICE_BYTES) };
+            let place: *const Region = arena.region();
+            if !places.contains(&place) {
+                places.push(place);
+            }
+            let number = run.page();
+            // SAFETY: S1.
+            assert_eq!(page_by_number(unsafe { (*number).number }), number);
+            arena.region().bind();
+            run.give();
+            let (arena, error) = arena.release().expect_err("a heap is bound");
+            assert_eq!(error, ArenaError::InUse { bytes: 0, heaps: 1 });
+            arena.region().unbind();
+            assert!(arena.release().is_ok());
+        }
+        assert!(places.len() <= 4, "{} places for one arena at a time", places.len());
+        check_all();
     }
 
     #[test]

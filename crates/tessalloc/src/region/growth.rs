@@ -1,15 +1,15 @@
 //! How regions come to be and grow: address space, tables, the accessible part.
 
 use super::{
-    CHUNK_BYTES, CHUNK_SLICES, COMMIT_CHUNKS_FIRST, COMMIT_CHUNKS_MAX, Chunk, GROW, REGION_BYTES_MAX, REGION_BYTES_MIN,
-    REGION_COUNT, REGION_COUNT_MAX, REGIONS, Region, SLICE_BYTES, SLICE_SHIFT, all,
+    CHUNK_BYTES, CHUNK_SLICES, COMMIT_CHUNKS_FIRST, COMMIT_CHUNKS_MAX, COMMITTED, Chunk, GROW, ORDINARY, OWN,
+    REGION_BYTES_MAX, REGION_BYTES_MIN, REGION_COUNT, REGION_COUNT_MAX, REGIONS, Region, SLICE_BYTES, SLICE_SHIFT, all,
 };
 use crate::options::Opt;
 use crate::os::{self, OsError};
 use crate::page::Page;
 use crate::report::{Line, check};
 use crate::stats::{self, Counter};
-use crate::sync::{AtomicBool, AtomicU8, Ordering};
+use crate::sync::{AtomicBool, Ordering};
 
 /// Whether address space is limited: then none is taken on suspicion.
 static TIGHT: AtomicBool = AtomicBool::new(false);
@@ -38,7 +38,7 @@ pub(super) fn grow(known: usize, count: usize, align: usize) -> bool {
     let need = need.next_multiple_of(CHUNK_BYTES);
     // What has room that was never used was refused the memory for it, and so would a further region be.
     let has_room = |region: &Region| (region.chunk_count() - region.frontier()) as usize * CHUNK_BYTES >= need;
-    if all().iter().any(has_room) {
+    if all().iter().any(|region| region.is_ordinary() && has_room(region)) {
         return false;
     }
     let mut bytes = plan_region_bytes(index).max(need);
@@ -109,64 +109,108 @@ fn is_reserving_dear() -> bool {
     }
 }
 
-impl Region {
-    /// Reserves the region and its tables. The caller holds [`GROW`].
-    fn begin(&self, index: usize, bytes: usize) -> Result<(), OsError> {
-        let os_page = os::page_bytes();
-        let slices = bytes / SLICE_BYTES;
-        let chunks = slices / CHUNK_SLICES as usize;
-        let guard = os_page;
-        let chunk_words = (chunks * size_of::<Chunk>()).next_multiple_of(os_page);
-        let summary = chunks.div_ceil(64).next_multiple_of(os_page / 8) * 8;
-        let kinds = slices.next_multiple_of(os_page);
-        let pages = (slices * size_of::<Page>()).next_multiple_of(os_page);
-        let tables_bytes = guard + chunk_words + summary + kinds + pages + guard;
+/// Where a region's tables lie in their mapping, in bytes from its start.
+struct TablesPlan {
+    chunks_at: usize,
+    summary_at: usize,
+    kinds_at: usize,
+    pages_at: usize,
+    bytes: usize,
+}
 
+/// Lays the tables of so many chunks out, each on OS pages of its own, between guards.
+fn plan_tables(chunks: usize, os_page: usize) -> TablesPlan {
+    let slices = chunks * CHUNK_SLICES as usize;
+    let chunks_at = os_page;
+    let summary_at = chunks_at + (chunks * size_of::<Chunk>()).next_multiple_of(os_page);
+    let kinds_at = summary_at + (chunks.div_ceil(64) * size_of::<u64>()).next_multiple_of(os_page);
+    let pages_at = kinds_at + slices.next_multiple_of(os_page);
+    let bytes = pages_at + (slices * size_of::<Page>()).next_multiple_of(os_page) + os_page;
+    TablesPlan { chunks_at, summary_at, kinds_at, pages_at, bytes }
+}
+
+impl Region {
+    /// Makes the region an ordinary one: address space and tables. The caller holds [`GROW`].
+    fn begin(&self, index: usize, bytes: usize) -> Result<(), OsError> {
+        let base = self.reserve(bytes, (bytes / CHUNK_BYTES) as u32)?;
+        self.set_up(base, bytes / SLICE_BYTES, ORDINARY);
+        check!(self.index() == index, "a region knows its place");
+        Ok(())
+    }
+
+    /// Reserves address space, and tables for so many chunks unless there are tables.
+    pub(super) fn reserve(&self, bytes: usize, chunks: u32) -> Result<*mut u8, OsError> {
         // 4 TiB aligned at random below 64 TiB: far from what the loader and the program's own mappings use.
         let hint =
             if usize::BITS == 64 { ((os::random() as usize & 0xfff_ffff) << 22) % (48 << 40) + (8 << 40) } else { 0 };
         let base = os::reserve(bytes, CHUNK_BYTES, hint)?;
-        let tables = match os::reserve(tables_bytes, os_page, 0) {
-            Ok(tables) => tables,
-            Err(error) => {
-                // SAFETY: reserved just now, known to nobody.
-                unsafe { os::release(base, bytes) };
-                return Err(error);
-            }
-        };
-        // SAFETY: the offsets stay within `tables_bytes`, see above.
-        let at = |offset: usize| unsafe { tables.add(offset) };
-        let summary_at = at(guard + chunk_words);
-        // SAFETY: the range lies in the reservation, OS page aligned.
-        if let Err(error) = unsafe { os::commit(summary_at, summary) } {
-            // SAFETY: both were reserved just now and are known to nobody.
-            unsafe {
-                os::release(tables, tables_bytes);
-                os::release(base, bytes);
-            }
+        if let Err(error) = self.place_tables(chunks) {
+            // SAFETY: reserved just now, known to nobody.
+            unsafe { os::release(base, bytes) };
             return Err(error);
         }
         // SAFETY: a mapping of ours.
-        unsafe {
-            os::advise_small_pages(base, bytes);
-            os::advise_small_pages(tables, tables_bytes);
-        }
+        unsafe { os::advise_small_pages(base, bytes) };
         os::name(base, bytes);
         stats::add(Counter::ReservedBytes, bytes as u64);
-        stats::add(Counter::TableBytes, tables_bytes as u64);
-        // ORDER: Relaxed: published by the last store.
-        self.chunks.store(at(guard).cast(), Ordering::Relaxed);
-        self.summary.store(summary_at.cast(), Ordering::Relaxed);
-        let kinds_at: *mut AtomicU8 = at(guard + chunk_words + summary).cast();
-        self.kinds.store(kinds_at, Ordering::Relaxed);
-        self.kinds_from_zero.store(kinds_at.wrapping_sub(base.addr() >> SLICE_SHIFT), Ordering::Relaxed);
-        self.pages.store(at(guard + chunk_words + summary + kinds).cast(), Ordering::Relaxed);
-        self.base.store(base, Ordering::Relaxed);
-        // ORDER: Relaxed: as above.
-        self.first_slice.store(base.addr() >> SLICE_SHIFT, Ordering::Relaxed);
-        self.chunk_count.store(chunks as u32, Ordering::Relaxed);
-        check!(self.index() == index, "a region knows its place");
+        Ok(base)
+    }
+
+    /// Reserves tables for so many chunks, for good, unless there are tables.
+    pub(super) fn place_tables(&self, chunks: u32) -> Result<(), OsError> {
+        // ORDER: Relaxed: written under `GROW` only.
+        if self.table_chunks.load(Ordering::Relaxed) != 0 {
+            return Ok(());
+        }
+        let os_page = os::page_bytes();
+        let plan = plan_tables(chunks as usize, os_page);
+        let tables = os::reserve(plan.bytes, os_page, 0)?;
+        // SAFETY: the offsets stay within `plan.bytes`.
+        let at = |offset: usize| unsafe { tables.add(offset) };
+        // SAFETY: the range lies in the reservation, OS page aligned.
+        if let Err(error) = unsafe { os::commit(at(plan.summary_at), plan.kinds_at - plan.summary_at) } {
+            // SAFETY: reserved just now, known to nobody.
+            unsafe { os::release(tables, plan.bytes) };
+            return Err(error);
+        }
+        // SAFETY: a mapping of ours.
+        unsafe { os::advise_small_pages(tables, plan.bytes) };
+        stats::add(Counter::TableBytes, plan.bytes as u64);
+        // ORDER: Relaxed: published when the region is counted (S5).
+        self.chunks.store(at(plan.chunks_at).cast(), Ordering::Relaxed);
+        self.summary.store(at(plan.summary_at).cast(), Ordering::Relaxed);
+        self.kinds.store(at(plan.kinds_at).cast(), Ordering::Relaxed);
+        self.pages.store(at(plan.pages_at).cast(), Ordering::Relaxed);
+        self.table_chunks.store(chunks, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Gives the region its addresses and its manner. The caller holds [`GROW`], and nothing of the region is in use (S6).
+    pub(super) fn set_up(&self, base: *mut u8, slices: usize, manner: u32) {
+        let first_slice = base.addr() >> SLICE_SHIFT;
+        self.change_addresses(|| {
+            // ORDER: Relaxed: published when the region is counted, or its slices can be taken (S5, S6).
+            self.base.store(base, Ordering::Relaxed);
+            let kinds = self.kinds.load(Ordering::Relaxed);
+            self.kinds_from_zero.store(kinds.wrapping_sub(first_slice), Ordering::Relaxed);
+            // ORDER: Release pairs with the Acquire in `slice_of_further`: who reads it sees that the epoch is odd, or later.
+            self.first_slice.store(first_slice, Ordering::Release);
+        });
+        // ORDER: Relaxed: as above.
+        self.slice_count.store(slices, Ordering::Relaxed);
+        self.manner.store(manner, Ordering::Relaxed);
+        self.empty_from.store(0, Ordering::Relaxed);
+        self.chunk_count.store(slices.div_ceil(CHUNK_SLICES as usize) as u32, Ordering::Relaxed);
+    }
+
+    /// Changes what `slice_of_further` reads. The caller holds [`GROW`].
+    pub(super) fn change_addresses(&self, change: impl FnOnce()) {
+        // ORDER: Relaxed: written under `GROW`; published by the Releases of the change.
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        self.epoch.store(epoch.wrapping_add(1), Ordering::Relaxed);
+        change();
+        // ORDER: Release pairs with the first Acquire in `slice_of_further`.
+        self.epoch.store(epoch.wrapping_add(2), Ordering::Release);
     }
 
     /// Makes the chunks below `end` usable. The caller holds the lock.
@@ -179,13 +223,20 @@ impl Region {
         if end > self.chunk_count() || !self.make_accessible(end) {
             return false;
         }
-        for chunk in frontier..end {
-            self.note_room(chunk);
+        if self.is(ORDINARY) {
+            (frontier..end).for_each(|chunk| self.note_room(chunk));
+        } else {
+            (frontier..end).for_each(|chunk| self.close_chunk(chunk));
         }
         // ORDER: Release pairs with the Acquire in `frontier` (S3).
         self.frontier.store(end, Ordering::Release);
+        // ORDER: Relaxed: set once a life.
+        let slices = (end as usize * CHUNK_SLICES as usize).min(self.slice_count.load(Ordering::Relaxed));
         // ORDER: Release: who reads it with Relaxed holds a block beyond and got that later (S5).
-        self.reach.store(end as usize * CHUNK_SLICES as usize, Ordering::Release);
+        self.reach.store(slices, Ordering::Release);
+        if !self.is(ORDINARY) {
+            (frontier..end).for_each(|chunk| self.open_chunk(chunk));
+        }
         true
     }
 
@@ -224,11 +275,13 @@ impl Region {
         commit_table(self.kinds.load(Ordering::Relaxed).cast(), slices)?;
         commit_table(self.pages.load(Ordering::Relaxed).cast(), slices * size_of::<Page>())?;
         stats::add(Counter::OsCalls, 3);
-        if os::COMMITS_PREFIX {
+        if os::COMMITS_PREFIX && !self.is(COMMITTED | OWN) {
             stats::add(Counter::OsCalls, 1);
             let start = self.base().wrapping_add(from as usize * CHUNK_BYTES);
-            // SAFETY: part of the region's reservation.
-            unsafe { os::commit(start, (to - from) as usize * CHUNK_BYTES)? };
+            // ORDER: Relaxed: set once a life.
+            let end = (to as usize * slices).min(self.slice_count.load(Ordering::Relaxed)) * SLICE_BYTES;
+            // SAFETY: part of the region's reservation, or of memory that was handed in for it.
+            unsafe { os::commit(start, end - from as usize * CHUNK_BYTES)? };
         }
         Ok(())
     }

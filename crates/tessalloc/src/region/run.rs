@@ -1,7 +1,8 @@
 //! Slices that one owner took together.
 
+use super::arenas::Commit;
 use super::taking::{Part, parts};
-use super::{CHUNK_SLICES, NUMBER_SLICE_BITS, Region, SLICE_BYTES};
+use super::{CHUNK_SLICES, NUMBER_SLICE_BITS, OWN, Region, SLICE_BYTES};
 use crate::bitmap::{Runs, mask};
 use crate::os;
 use crate::page::{Kind, Page};
@@ -58,13 +59,21 @@ impl Run {
             let missing = bits & !chunk.committed.load(Ordering::Relaxed);
             Runs(missing).all(|(at, count)| {
                 let start = self.region.slice_start((part.chunk * CHUNK_SLICES + at) as usize);
-                // SAFETY: part of the region's reservation, ours by S1.
-                let done = unsafe { os::commit(start, count as usize * SLICE_BYTES) }.is_ok();
-                if done {
+                let done = if self.region.is(OWN) {
+                    self.region.commit_by_own(start, count as usize * SLICE_BYTES)
+                } else {
+                    // SAFETY: part of the region's reservation, ours by S1.
+                    unsafe { os::commit(start, count as usize * SLICE_BYTES) }
+                        .map_or(Commit::Refused, |()| Commit::Zero)
+                };
+                if done == Commit::Unknown {
+                    self.touch((part.chunk * CHUNK_SLICES + at) as usize - self.slice, count as usize);
+                }
+                if done != Commit::Refused {
                     // ORDER: Relaxed: S1.
                     chunk.committed.fetch_or(mask(at, count), Ordering::Relaxed);
                 }
-                done
+                done != Commit::Refused
             })
         })
     }
@@ -125,7 +134,7 @@ impl Run {
         }
         self.region.take_parts(self.slice + self.count, count - self.count).ok()?;
         let longer = Run { count, ..*self };
-        if !os::COMMITS_PREFIX && !longer.commit() {
+        if self.region.commits_by_slice() && !longer.commit() {
             longer.shrink(self.count);
             return None;
         }

@@ -1,7 +1,8 @@
 //! Taking and giving slices: the words of the chunks.
 
+use super::arenas::SHARED_COUNT;
 use super::growth::grow;
-use super::{CANDIDATES_MAX, CHUNK_BYTES, CHUNK_SLICES, Chunk, Region, Run, SLICE_BYTES, TICK, all};
+use super::{CANDIDATES_MAX, CHUNK_SLICES, Chunk, KEPT, ORDINARY, OWN, Region, Run, SHARED, SLICE_BYTES, TICK, all};
 use crate::bitmap::{Runs, find_run, mask};
 use crate::os;
 use crate::report::check;
@@ -31,28 +32,39 @@ pub(super) fn parts(slice: usize, count: usize) -> impl Iterator<Item = Part> {
     })
 }
 
-/// Takes a run of slices, aligned to `align` slices; a new region is made when the others are used up.
+/// Takes a run of slices, aligned to `align` slices: from shared arenas first, then from ordinary regions.
 pub(crate) fn take(count: usize, align: usize) -> Option<Run> {
-    for region in all() {
-        if let Some(run) = region.take(count, align) {
-            return Some(run);
-        }
+    // ORDER: Relaxed: a hint.
+    if SHARED_COUNT.load(Ordering::Relaxed) > 0
+        && let Some(run) = take_from(all(), SHARED, count, align)
+    {
+        return Some(run);
     }
-    // Bound: each turn adds a region, or finds one that another thread added; 64 at most.
+    take_ordinary(count, align)
+}
+
+/// Takes a run that lies in no arena; a new region is made when the others are used up.
+pub(crate) fn take_ordinary(count: usize, align: usize) -> Option<Run> {
+    if let Some(run) = take_from(all(), ORDINARY, count, align) {
+        return Some(run);
+    }
+    // Bound: each turn adds a region, or finds one that another thread added; as many at most as there may be.
     loop {
         let known = all().len();
         if !grow(known, count, align) {
             return None;
         }
-        for region in &all()[known..] {
-            if let Some(run) = region.take(count, align) {
-                return Some(run);
-            }
+        if let Some(run) = take_from(&all()[known..], ORDINARY, count, align) {
+            return Some(run);
         }
     }
 }
 
-/// Takes a run of slices from one region.
+fn take_from(regions: &'static [Region], role: u32, count: usize, align: usize) -> Option<Run> {
+    regions.iter().filter(|region| region.is(role)).find_map(|region| region.take(count, align))
+}
+
+/// Takes a run of slices from one region; its accessible part grows as needed.
 pub(crate) fn take_in(region: &'static Region, count: usize, align: usize) -> Option<Run> {
     region.take(count, align)
 }
@@ -66,7 +78,7 @@ impl Region {
             self.take_long(count, align)?
         };
         let run = Run { region: self, slice, count };
-        if !os::COMMITS_PREFIX && !run.commit() {
+        if self.commits_by_slice() && !run.commit() {
             run.give();
             return None;
         }
@@ -129,7 +141,7 @@ impl Region {
         let mut taken = chunk.taken.load(Ordering::Relaxed);
         // Bound: repeated only when another thread took or gave slices of this chunk in between.
         loop {
-            let at = find_run(!taken, count, align)?;
+            let at = find_run(!taken, count, align, self.skew())?;
             let bits = mask(at, count);
             // ORDER: Acquire pairs with the Release in `give_part`: what the last holder wrote is visible (S1).
             match chunk.taken.compare_exchange_weak(taken, taken | bits, Ordering::Acquire, Ordering::Relaxed) {
@@ -168,7 +180,11 @@ impl Region {
         // ORDER: Relaxed: the bits are this thread's (S1).
         let dirty = (chunk.dirty.load(Ordering::Relaxed) & bits).count_ones();
         if dirty > 0 {
-            stats::sub(Counter::DirtyFreeSlices, u64::from(dirty));
+            if self.is(KEPT) {
+                stats::add_with_peak(u64::from(dirty));
+            } else {
+                stats::sub(Counter::DirtyFreeSlices, u64::from(dirty));
+            }
         }
     }
 
@@ -192,15 +208,18 @@ impl Region {
     /// Takes a run of over 64 slices, or with an alignment of over a chunk: whole chunks, the last perhaps in part.
     #[cold]
     fn take_long(&self, count: usize, align: usize) -> Option<usize> {
-        let chunks = count.div_ceil(CHUNK_SLICES as usize);
         let align_bytes = align.checked_mul(SLICE_BYTES)?;
+        // Slices to leave out in the first chunk, so that the run is aligned where the base is not.
+        let lead = self.skew().wrapping_neg() as usize % align.min(CHUNK_SLICES as usize);
+        let chunks = lead.checked_add(count)?.div_ceil(CHUNK_SLICES as usize);
         let _guard = self.lock.lock();
         let total = self.chunk_count() as usize;
         // ORDER: Relaxed: written under the lock, or lowered by a give: a hint.
         let mut from = self.empty_from.load(Ordering::Relaxed) as usize;
         // Bound: `from` rises at each turn, to `total` at most.
         'next: while from + chunks <= total {
-            if !self.base().addr().wrapping_add(from * CHUNK_BYTES).is_multiple_of(align_bytes) {
+            let slice = from * CHUNK_SLICES as usize + lead;
+            if !self.slice_start(slice).addr().is_multiple_of(align_bytes) {
                 from += 1;
                 continue;
             }
@@ -208,7 +227,7 @@ impl Region {
             let frontier = self.frontier.load(Ordering::Relaxed) as usize;
             for chunk in (from..(from + chunks).min(frontier)).rev() {
                 // ORDER: Relaxed: a hint; `take_exactly` decides.
-                if self.chunk(chunk as u32).taken.load(Ordering::Relaxed) != 0 {
+                if self.chunk(chunk as u32).taken.load(Ordering::Relaxed) != self.absent(chunk as u32) {
                     from = chunk + 1;
                     continue 'next;
                 }
@@ -216,7 +235,6 @@ impl Region {
             if !self.open_until((from + chunks) as u32) {
                 return None;
             }
-            let slice = from * CHUNK_SLICES as usize;
             match self.take_parts(slice, count) {
                 Ok(()) => return Some(slice),
                 Err(conflict) => from = conflict as usize + 1,
@@ -248,13 +266,17 @@ impl Region {
         chunk.starts.fetch_and(!bits, Ordering::Relaxed);
         chunk.given_at.store(TICK.load(Ordering::Relaxed), Ordering::Relaxed);
         if dirty > 0 {
-            stats::add(Counter::DirtyFreeSlices, u64::from(dirty));
+            if self.is(KEPT) {
+                stats::sub(Counter::DirtySlices, u64::from(dirty));
+            } else {
+                stats::add(Counter::DirtyFreeSlices, u64::from(dirty));
+            }
         }
         // ORDER: Release hands what this thread wrote to the Acquire in `take_in`; SeqCst with `note_used_up`.
         let before = chunk.taken.fetch_and(!bits, Ordering::SeqCst);
         check!(before & bits == bits, "slices were given back that were free");
         self.note_room(part.chunk);
-        if before == bits {
+        if before == bits | self.absent(part.chunk) {
             // ORDER: Relaxed: a hint.
             self.empty_from.fetch_min(part.chunk, Ordering::Relaxed);
         }
@@ -262,6 +284,9 @@ impl Region {
 
     /// Gives back dirty free memory of one chunk, up to `most` slices; returns how many.
     pub(crate) fn purge_chunk(&self, index: u32, most: u64) -> u64 {
+        if self.is(KEPT) {
+            return 0;
+        }
         let chunk = self.chunk(index);
         // ORDER: Relaxed: hints; the exchange below takes the slices.
         let candidates = chunk.dirty.load(Ordering::Relaxed) & !chunk.taken.load(Ordering::Relaxed);
@@ -276,11 +301,19 @@ impl Region {
             }
             let bits = mask(at, count);
             let start = self.slice_start((index * CHUNK_SLICES + at) as usize);
-            // SAFETY: S1: the slices are ours; they are accessible (S3).
-            let done = unsafe { os::purge(start, count as usize * SLICE_BYTES) }.is_ok();
+            let done = if self.is(OWN) {
+                self.purge_by_own(start, count as usize * SLICE_BYTES)
+            } else {
+                stats::add(Counter::OsCalls, 1);
+                // SAFETY: S1: the slices are ours; they are accessible (S3).
+                unsafe { os::purge(start, count as usize * SLICE_BYTES) }.is_ok()
+            };
             stats::add(Counter::PurgeCalls, 1);
-            stats::add(Counter::OsCalls, 1);
             if done {
+                if self.is(OWN) {
+                    // ORDER: Relaxed: the bits are ours (S1).
+                    chunk.committed.fetch_and(!bits, Ordering::Relaxed);
+                }
                 // ORDER: Relaxed: the bits are ours (S1).
                 let was = (chunk.dirty.fetch_and(!bits, Ordering::Relaxed) & bits).count_ones();
                 stats::sub(Counter::DirtySlices, u64::from(was));

@@ -4,13 +4,16 @@
 //! The test program itself allocates from the system's allocator. What the life sees goes to standard output, a line each.
 
 use std::alloc::Layout;
+use std::ffi::{c_int, c_void};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use tessalloc::os::sim;
 use tessalloc::raw;
+use tessalloc::{Arena, ArenaError, ArenaFunctions, ArenaOptions};
 
 /// Set in the child; the value holds the [`Plan`]'s flags.
 const LIFE: &str = "TESSALLOC_TEST_LIFE";
@@ -174,6 +177,22 @@ impl Block {
     }
 }
 
+/// Commits memory that is there anyway.
+unsafe extern "C" fn agree(_memory: *mut c_void, _bytes: usize, _user: *mut c_void) -> c_int {
+    ArenaFunctions::COMMITTED
+}
+
+/// Bytes that [`purge_own`] took back.
+static OWN_PURGED_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// Takes memory back and clears it with something else than zeroes.
+unsafe extern "C" fn purge_own(memory: *mut c_void, bytes: usize, _user: *mut c_void) -> c_int {
+    // SAFETY: slices of an arena that nobody uses.
+    unsafe { memory.cast::<u8>().write_bytes(0xdd, bytes) };
+    OWN_PURGED_BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
+    1
+}
+
 /// Blocks, and whether one that is missing is a fault.
 struct Life {
     may_fail: bool,
@@ -335,6 +354,37 @@ impl Life {
         }
     }
 
+    /// Arenas that everyone takes from: reserved, and handed in with functions that commit and purge. When they end, nothing is left
+    /// of them.
+    fn arenas(&mut self) {
+        const BYTES: usize = 6 << 20;
+        let refused = |error: &ArenaError| matches!(error, ArenaError::Refused { .. } | ArenaError::NoFirstRegion);
+        let functions = ArenaFunctions { commit: Some(agree), purge: Some(purge_own), user: std::ptr::null_mut() };
+        let mut memory = vec![1_u8; BYTES];
+        for committed in [true, false] {
+            let reserved = Arena::reserve(BYTES, &ArenaOptions::new().committed(committed));
+            self.live_in(reserved.map_err(|error| assert!(self.may_fail && refused(&error), "{error}")).ok());
+            let options = ArenaOptions::new().committed(committed).functions(functions);
+            // SAFETY: memory of this function's, which outlives the arena: it is released, or the process ends.
+            let managed = unsafe { Arena::manage(memory.as_mut_ptr(), BYTES, &options) };
+            self.live_in(managed.map_err(|error| assert!(self.may_fail && refused(&error), "{error}")).ok());
+        }
+    }
+
+    fn live_in(&mut self, arena: Option<Arena>) {
+        let Some(arena) = arena else { return };
+        let blocks: Vec<_> = [90 << 10, 700 << 10, 1 << 20, 2 << 20, 3 << 20].map(Block::zeroed).into_iter().collect();
+        assert!(self.may_fail || blocks.iter().all(Option::is_some));
+        let inside = blocks.iter().flatten().filter(|block| arena.contains(block.at)).count();
+        assert!(inside >= 3 || self.may_fail, "{inside} of {} blocks are in {arena:?}", blocks.len());
+        blocks.into_iter().flatten().for_each(Block::free);
+        let (start, bytes) = arena.area();
+        if let Err((_, error)) = arena.release() {
+            panic!("nothing is in use any more: {error}");
+        }
+        assert!(!raw::is_ours(start.as_ptr()) && !raw::is_ours(start.as_ptr().wrapping_add(bytes - 1)));
+    }
+
     /// A child that allocates and frees what it inherited.
     fn fork(&mut self) {
         // SAFETY: the child uses the allocator under test and system calls only, and ends without running anything else.
@@ -370,7 +420,8 @@ impl Life {
         assert!(stats.committed_bytes <= stats.committed_peak_bytes, "{text}");
         assert!(stats.committed_bytes <= system.committed_bytes, "{text}");
         assert!(stats.reserved_bytes <= system.reserved_bytes, "{text}");
-        assert!(stats.purged_bytes <= system.purged_bytes, "{text}");
+        let own_purged_bytes = OWN_PURGED_BYTES.load(Ordering::Relaxed);
+        assert!(stats.purged_bytes <= system.purged_bytes + own_purged_bytes, "{text}");
         assert!(live <= stats.allocated_bytes, "{text}");
         // The thread here, those that live on, and the shared record for what is beside threads.
         assert!(stats.allocated_bytes <= live + (stats.threads + 1) * READY_BYTES_MAX, "{text}");
@@ -396,6 +447,7 @@ fn live(may_fail: bool) {
     life.add_up();
     life.holes();
     life.heaps();
+    life.arenas();
     life.add_up();
     life.fork();
     tessalloc::purge();
