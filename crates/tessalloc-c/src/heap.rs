@@ -168,9 +168,10 @@ pub unsafe extern "C" fn tessalloc_heap_free(heap: *mut c_void, block: *mut c_vo
 #[cold]
 #[inline(never)]
 unsafe fn free_slow(heap: *mut c_void, block: *mut c_void) {
+    let heap = source!(tessalloc_heap_free, heap);
     // SAFETY: the caller's duty.
     unsafe {
-        match source!(tessalloc_heap_free, heap) {
+        match heap {
             None => raw::free(block.cast()),
             Some(heap) => heap.free(block.cast()),
         }
