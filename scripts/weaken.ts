@@ -16,7 +16,7 @@ import { parseArgs } from 'node:util'
 import pc from 'picocolors'
 import { CommandError, main, root, targetFolder } from './lib.ts'
 
-const files = ['remote.rs', 'inbox.rs', 'waiting.rs', 'exchange.rs', 'gate.rs'] as const
+const files = ['remote.rs', 'inbox.rs', 'waiting.rs', 'exchange.rs', 'gate.rs', 'place.rs'] as const
 const document = 'docs/internals/orderings.md'
 
 /** What can be made weaker, and how. */

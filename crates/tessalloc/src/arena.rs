@@ -19,7 +19,9 @@ use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
-use crate::region::{ARENA_COUNT_MAX, REGION_BYTES_MAX, Region, SLICE_BYTES, Source, begin_arena};
+use crate::region::{
+    ARENA_COUNT_MAX, ARENA_NAME_BYTES, REGION_BYTES_MAX, Region, SLICE_BYTES, Source, arena_from, begin_arena, text_of,
+};
 use crate::scavenger;
 
 /// A program's own functions for the memory of an arena that it hands in.
@@ -55,6 +57,7 @@ pub struct ArenaOptions<'a> {
     pub(crate) exclusive: bool,
     pub(crate) committed: bool,
     pub(crate) pinned: bool,
+    pub(crate) huge_pages: bool,
     pub(crate) zeroed: bool,
     pub(crate) anonymous: bool,
     pub(crate) numa_node: Option<u32>,
@@ -75,6 +78,7 @@ impl<'a> ArenaOptions<'a> {
             exclusive: false,
             committed: false,
             pinned: false,
+            huge_pages: false,
             zeroed: false,
             anonymous: false,
             numa_node: None,
@@ -110,6 +114,14 @@ impl<'a> ArenaOptions<'a> {
         self
     }
 
+    /// Reserved: all of it is made resident at once, in huge pages as far as the system can and will (Linux), and stays: what is
+    /// reserved so is `committed` and `pinned` too. Handed in: no effect.
+    #[must_use]
+    pub const fn huge_pages(mut self, huge_pages: bool) -> Self {
+        self.huge_pages = huge_pages;
+        self
+    }
+
     /// Handed in: it reads zero, so that zeroed blocks need not be cleared. What was reserved always does.
     #[must_use]
     pub const fn zeroed(mut self, zeroed: bool) -> Self {
@@ -126,7 +138,8 @@ impl<'a> ArenaOptions<'a> {
         self
     }
 
-    /// The NUMA node on which the memory lies, or for [`Arena::reserve`] from which the system should take it, if it can.
+    /// Reserved: the NUMA node from which memory should come while there is some (Linux; elsewhere it is only noted). Handed in: the
+    /// node on which it lies, for [`Arena::numa_node`].
     #[must_use]
     pub const fn numa_node(mut self, node: Option<u32>) -> Self {
         self.numa_node = node;
@@ -374,10 +387,54 @@ impl Arena {
     }
 
     /// Where heaps take from.
-    #[allow(dead_code, reason = "first-class heaps call it")]
     pub(crate) fn region(&self) -> &'static Region {
         self.region
     }
+}
+
+/// What an arena is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ArenaInfo {
+    /// As [`Arena::id`].
+    pub id: u64,
+    /// The address of the first byte.
+    pub address: usize,
+    /// Bytes from there on.
+    pub bytes: usize,
+    /// As [`Arena::used_bytes`].
+    pub used_bytes: usize,
+    /// Heaps that are bound to it.
+    pub heaps: u32,
+    /// As [`Arena::is_exclusive`].
+    pub is_exclusive: bool,
+    /// As [`Arena::numa_node`].
+    pub numa_node: Option<u32>,
+    pub(crate) name: [u8; ARENA_NAME_BYTES],
+    pub(crate) name_bytes: u8,
+}
+
+impl ArenaInfo {
+    /// The name that the arena was given; empty if none.
+    pub fn name(&self) -> &str {
+        text_of(&self.name, self.name_bytes)
+    }
+}
+
+/// All arenas that live: each as it is when it is asked for. No lock is held in between, so others may come and go meanwhile.
+///
+/// ```
+/// for arena in tessalloc::arenas() {
+///     println!("{} at {:#x}: {} of {} bytes used", arena.name(), arena.address, arena.used_bytes, arena.bytes);
+/// }
+/// ```
+pub fn arenas() -> impl Iterator<Item = ArenaInfo> {
+    let mut place = 0;
+    core::iter::from_fn(move || {
+        let (found, info) = arena_from(place)?;
+        place = found + 1;
+        Some(info)
+    })
 }
 
 fn check_options(options: &ArenaOptions<'_>) -> Result<(), ArenaError> {

@@ -57,7 +57,7 @@ pub(crate) struct Settings {
     pub(crate) hard: u64,
     pub(crate) on_limit: Option<Limit>,
     pub(crate) zeroes: bool,
-    /// The region of an exclusive arena; null: any.
+    /// The arena's region; null: any memory.
     pub(crate) region: *const Region,
 }
 
@@ -198,6 +198,9 @@ pub(crate) fn create(settings: Settings) -> *mut Core {
         if !all.heaps.is_null() {
             (*all.heaps).previous = core;
         }
+        if let Some(region) = settings.region.as_ref() {
+            region.bind();
+        }
     }
     all.heaps = core;
     core
@@ -293,6 +296,10 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
         if left.is_null() {
             (*core).next = all.places;
             all.places = core;
+            // What was not left to the default heap has been given back.
+            if let Some(region) = (*core).settings.region.as_ref() {
+                region.unbind();
+            }
         }
     }
 }
@@ -401,6 +408,13 @@ impl Core {
         (self.allocated.load(Ordering::Relaxed) as i64).max(0) as u64
     }
 
+    /// Whether the heap could not hold a block like this, whatever is given back.
+    fn is_beyond(&self, size: usize, align: usize) -> bool {
+        // SAFETY: null, or a region, which does not end while a heap is bound to it.
+        let region = unsafe { self.settings.region.as_ref() };
+        region.map_or_else(|| region::is_beyond_all(size, align), |region| size > region.area_bytes())
+    }
+
     /// Calls the limit's function.
     ///
     /// # Safety
@@ -472,7 +486,7 @@ unsafe fn alloc_within_limits(
         if block.is_null() {
             if (*core).allocated().saturating_add(size as u64) > (*core).settings.hard {
                 Core::call(core, LIMIT_HARD, size);
-            } else if region::is_beyond_all(size, align) {
+            } else if (*core).is_beyond(size, align) {
                 return null_mut();
             } else {
                 crate::scavenger::purge_all(crate::scavenger::HASTY_TRIES);
@@ -720,7 +734,7 @@ pub(crate) unsafe fn purge(core: *mut Core) -> u64 {
 /// The descriptor of the page or run that an address in use lies in; `None` if that is none of ours.
 pub(crate) fn page_at(address: *const u8) -> Option<*mut Page> {
     let (region, slice) = region::find(address.addr())?;
-    let page = region.page(region.start_of(slice)?);
+    let page = region.page_at(slice)?;
     // SAFETY: the block is in use, so its page stands.
     unsafe { if (*page).kind() == Kind::Free { None } else { Some(page) } }
 }

@@ -5,6 +5,7 @@ use core::ffi::{CStr, c_void};
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
+use crate::arena::Arena;
 use crate::first_class::{self, Core, End, LIMIT_SOFT, Limit, NAME_BYTES, Settings};
 use crate::raw;
 use crate::size_class::SizeClass;
@@ -147,6 +148,29 @@ impl HeapOptions {
     pub const fn zeroed(mut self, zeroes: bool) -> Self {
         self.0.zeroes = zeroes;
         self
+    }
+
+    /// Makes the heap in an arena, shared or exclusive: its blocks lie there, and where it is full the heap is out of memory. The arena
+    /// can't be released before the heap has ended. Blocks that a deleted heap leaves stay where they are; until all blocks of such
+    /// a page are freed, the page serves the default heap.
+    ///
+    /// ```
+    /// use tessalloc::{Arena, ArenaOptions, HeapOptions};
+    /// # use std::alloc::Layout;
+    /// let arena = Arena::reserve(64 << 20, &ArenaOptions::new().exclusive(true))?;
+    /// let heap = HeapOptions::new().name("textures").build_in(&arena)?;
+    /// let block = heap.alloc(Layout::new::<[u8; 4096]>()).expect("room");
+    /// assert!(arena.contains(block.as_ptr()));
+    /// heap.destroy();
+    /// arena.release().map_err(|(_, error)| error)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]: for the heap itself; an arena that is full already is no error yet.
+    pub fn build_in(mut self, arena: &Arena) -> Result<Heap, OutOfMemory> {
+        self.0.region = arena.region();
+        self.build()
     }
 
     /// Makes the heap. Cost: well below a microsecond.

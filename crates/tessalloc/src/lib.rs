@@ -17,7 +17,7 @@
 //! | `os` | the operating system, one file each |
 //! | `options`, `report`, `stats` | settings, errors without allocation, counters |
 //! | `size_class`, `bitmap` | pure arithmetic |
-//! | `region`, `arena` | the address space: slices, chunks and their words; parts of it that programs set apart |
+//! | `place`, `region`, `arena` | the address space: slices, chunks and their words; parts of it that programs set apart |
 //! | `block`, `page`, `remote`, `holes` | pages of equal blocks, and who may touch them |
 //! | `gate`, `inbox`, `waiting`, `exchange`, `ring` | the protocols between threads |
 //! | `theap`, `heap`, `large`, `offset`, `thread` | per-thread stacks and queues, large runs, records |
@@ -46,6 +46,8 @@ mod gate;
 #[cfg(not(target_os = "none"))]
 mod inbox;
 #[cfg(not(target_os = "none"))]
+mod place;
+#[cfg(not(target_os = "none"))]
 mod remote;
 #[cfg(not(target_os = "none"))]
 mod sync;
@@ -64,7 +66,7 @@ use bare as sync;
 
 #[cfg(all(not(any(loom, target_os = "none")), any(feature = "allocator-api2", feature = "nightly")))]
 mod allocator;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, target_os = "none")))]
 mod arena;
 #[cfg(not(loom))]
 mod bitmap;
@@ -115,8 +117,8 @@ mod theap;
 #[cfg(not(any(loom, target_os = "none")))]
 mod thread;
 
-#[cfg(not(loom))]
-pub use arena::{Arena, ArenaError, ArenaFunctions, ArenaOptions};
+#[cfg(not(any(loom, target_os = "none")))]
+pub use arena::{Arena, ArenaError, ArenaFunctions, ArenaInfo, ArenaOptions, arenas};
 #[cfg(not(loom))]
 pub use buffer::{Buffer, BufferStats};
 #[cfg(not(any(loom, target_os = "none")))]

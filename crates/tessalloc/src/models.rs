@@ -1,7 +1,7 @@
 //! Models of what threads do to each other, run by loom in every order that the memory model allows (within a bound of
 //! preemptions where all of them would take too long).
 //!
-//! What runs is the shipped code of [`crate::remote`], [`crate::inbox`], [`crate::waiting`], [`crate::exchange`] and
+//! What runs is the shipped code of [`crate::remote`], [`crate::inbox`], [`crate::waiting`], [`crate::exchange`], [`crate::place`] and
 //! [`crate::gate`]. A model's page stands for [`Page`](../page/index.html): its plain fields, its blocks' links and what the last
 //! user left in a block are cells that loom watches: an access that does not happen after the last one fails the model. The few
 //! lines that put a list home and settle a page stand here a second time, without sizes, queues and figures.
@@ -18,6 +18,7 @@ use std::vec::Vec;
 use crate::exchange::{self, Exchanged};
 use crate::gate::Gate;
 use crate::inbox::{Inbox, Linked, next_of};
+use crate::place::Place;
 use crate::remote::{Links, List, RemoteWord, State};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, SLEEPS};
 use crate::waiting::{Numbered, WaitingList};
@@ -811,5 +812,53 @@ fn models_gate_wakes_the_owner() {
         for claimer in claimers {
             claimer.join().unwrap();
         }
+    });
+}
+
+/// A look into a place where one arena ends and others begin: three lives, none of which holds the slice. The address of one with
+/// the reach of another would.
+#[test]
+fn models_place_is_seen_in_one_life() {
+    const NOWHERE: usize = 25;
+    explore(4, || {
+        let place = Arc::new(Place::new());
+        place.begin(0);
+        place.grow(10);
+        let looker = {
+            let place = place.clone();
+            thread::spawn(move || assert_eq!(place.find_in_one_life(NOWHERE), None, "a slice of no life is found"))
+        };
+        for (first_slice, reach) in [(20, 2), (40, 30)] {
+            place.end();
+            place.begin(first_slice);
+            place.grow(reach);
+        }
+        join([looker]);
+    });
+}
+
+/// Who learned of a block finds its slice, whatever the region still grows to.
+#[test]
+fn models_place_of_a_block_is_found() {
+    explore(4, || {
+        let (place, told) = (Arc::new(Place::new()), Arc::new(AtomicU32::new(0)));
+        place.begin(0);
+        place.grow(10);
+        let looker = {
+            let (place, told) = (place.clone(), told.clone());
+            thread::spawn(move || {
+                // ORDER: Acquire: the program's own way of handing a block on.
+                if told.load(Ordering::Acquire) == 1 {
+                    assert_eq!(place.find_in_one_life(21), Some(1), "a block's slice is not found");
+                }
+            })
+        };
+        place.end();
+        place.begin(20);
+        place.grow(2);
+        // ORDER: Release: as above.
+        told.store(1, Ordering::Release);
+        place.grow(30);
+        join([looker]);
     });
 }

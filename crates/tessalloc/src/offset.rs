@@ -33,7 +33,7 @@ use crate::sync::Lock;
 use crate::theap::Stacks;
 use crate::thread;
 
-/// Alignments at an offset go up to this: the block then starts in its run's first chunk, where its slice leads to the run.
+/// Alignments at an offset go up to this.
 pub(crate) const ALIGN_MAX: usize = CHUNK_BYTES;
 
 static LOCK: Lock = Lock::new();

@@ -25,15 +25,17 @@
 //! - S5 Ordinary regions are never released; their fields are set before they are counted, and `reach` is 64 times the frontier,
 //!   less what the last chunk lacks, so that an address below it has its kind byte and descriptor.
 //! - S6 An arena ends only while all of it is taken by who ends it. Its place in the table, and its tables, stay: they are used
-//!   again by an arena of the same role alone. All chunks that were ever in use stay taken in between, so a thread that still looks
-//!   at the old arena finds nothing, or finds the new one as it is. `epoch` is odd while the addresses change, and who looks one up
-//!   compares it before and after: whoever holds a block in a region never finds it in another.
-//! - S7 `arena` is written while no slice of the region can be taken, and read by who holds a slice, or the arena's handle.
+//!   again by the next arena. All chunks that were ever in use stay taken in between, so a thread that still looks at the old arena
+//!   finds nothing, or takes of the new one, sees it as it is, and gives back what it would not have asked for. Addresses are
+//!   looked up by [`crate::place`]: whoever holds a block in a region never finds it in another.
+//! - S7 `arena` is written under the table's lock while no slice of the region can be taken, and read by who holds that lock, a slice,
+//!   or the arena's handle.
 
 use core::ptr::null_mut;
 
 use crate::bitmap::last_one_until;
-use crate::page::Page;
+use crate::page::{Kind, Page};
+use crate::place::Place;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering};
 use crate::waiting::Numbered;
 
@@ -46,7 +48,7 @@ mod taking;
 
 use arenas::ArenaCell;
 
-pub(crate) use arenas::{ARENA_COUNT_MAX, Source, begin_arena};
+pub(crate) use arenas::{ARENA_COUNT_MAX, NAME_BYTES as ARENA_NAME_BYTES, Source, arena_from, begin_arena, text_of};
 #[cfg(test)]
 pub(crate) use check::QUIET;
 pub(crate) use growth::{is_beyond_all, is_tight};
@@ -81,9 +83,7 @@ pub(crate) struct Chunk {
 /// One reservation with its tables.
 #[repr(C, align(64))]
 pub(crate) struct Region {
-    /// Slices between address 0 and the base.
-    first_slice: AtomicUsize,
-    reach: AtomicUsize,
+    place: Place,
     base: AtomicPtr<u8>,
     kinds: AtomicPtr<AtomicU8>,
     /// `kinds`, as if slices were counted from address 0.
@@ -99,8 +99,6 @@ pub(crate) struct Region {
     lock: Lock,
     /// Role and ways, see below.
     manner: AtomicU32,
-    /// Lives that the region has had, twice; odd while its addresses change (S6).
-    epoch: AtomicU32,
     slice_count: AtomicUsize,
     /// Chunks that the tables have room for; 0 before there are any.
     table_chunks: AtomicU32,
@@ -155,7 +153,7 @@ pub(crate) fn find(address: usize) -> Option<(&'static Region, usize)> {
 
 #[cold]
 fn find_further(address: usize) -> Option<(&'static Region, usize)> {
-    all().iter().find_map(|region| region.slice_of_further(address).map(|slice| (region, slice)))
+    all().iter().find_map(|region| Some((region, region.place.find_in_one_life(address >> SLICE_SHIFT)?)))
 }
 
 /// The descriptor with this number.
@@ -176,8 +174,7 @@ impl Numbered for AllPages {
 impl Region {
     const fn new() -> Self {
         Self {
-            first_slice: AtomicUsize::new(0),
-            reach: AtomicUsize::new(0),
+            place: Place::new(),
             base: AtomicPtr::new(null_mut()),
             kinds: AtomicPtr::new(null_mut()),
             kinds_from_zero: AtomicPtr::new(null_mut()),
@@ -190,7 +187,6 @@ impl Region {
             empty_from: AtomicU32::new(0),
             lock: Lock::new(),
             manner: AtomicU32::new(0),
-            epoch: AtomicU32::new(0),
             slice_count: AtomicUsize::new(0),
             table_chunks: AtomicU32::new(0),
             heap_count: AtomicU32::new(0),
@@ -236,23 +232,10 @@ impl Region {
         self.base.load(Ordering::Relaxed)
     }
 
-    /// The slice of an address; `None` outside the part of the region that was ever used.
+    /// The slice of an address; `None` outside the part of the region that was ever used. For the first region, which never ends.
     #[inline(always)]
     pub(crate) fn slice_of(&self, address: usize) -> Option<usize> {
-        // ORDER: Relaxed, here and below: `reach` is 0 until the region is there. Who holds a block of it got it through an
-        // ordering of its own (S5).
-        let slice = (address >> SLICE_SHIFT).wrapping_sub(self.first_slice.load(Ordering::Relaxed));
-        if slice < self.reach.load(Ordering::Relaxed) { Some(slice) } else { None }
-    }
-
-    /// As [`Region::slice_of`], for a region that may end and begin anew meanwhile (S6).
-    fn slice_of_further(&self, address: usize) -> Option<usize> {
-        // ORDER: Acquire, all three: who reads an address or a reach of another life reads its epoch below.
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let slice = (address >> SLICE_SHIFT).wrapping_sub(self.first_slice.load(Ordering::Acquire));
-        let is_inside = slice < self.reach.load(Ordering::Acquire);
-        // ORDER: Relaxed: ordered by the Acquires above.
-        if is_inside && epoch & 1 == 0 && self.epoch.load(Ordering::Relaxed) == epoch { Some(slice) } else { None }
+        self.place.find(address >> SLICE_SHIFT)
     }
 
     /// The kind byte of a slice: its size class, or 0.
@@ -306,8 +289,7 @@ impl Region {
 
     /// How far the base is from a chunk's boundary of the address space, in slices: 0 in ordinary regions.
     fn skew(&self) -> u32 {
-        // ORDER: Relaxed: set once a life (S5, S6).
-        self.first_slice.load(Ordering::Relaxed) as u32 % CHUNK_SLICES
+        self.place.first_slice() as u32 % CHUNK_SLICES
     }
 
     /// Chunks in use so far.
@@ -327,6 +309,13 @@ impl Region {
         }
         let first = last_one_until(chunk.starts.load(Ordering::Relaxed), at)?;
         Some(slice - (at - first) as usize)
+    }
+
+    /// The descriptor of the run that holds a slice, which may begin in an earlier chunk; `None` if the slice is free.
+    pub(crate) fn page_at(&self, slice: usize) -> Option<*mut Page> {
+        let page = self.page(self.start_of(slice)?);
+        // SAFETY: a descriptor of the table (S3); a tail's link was set before a block of the run was handed out, and stays.
+        unsafe { if (*page).kind() == Kind::Tail { Some((*page).next) } else { Some(page) } }
     }
 
     /// Locks the region's growth, for a fork.

@@ -140,7 +140,7 @@ impl Ring {
     }
 
     fn begin(&mut self) -> bool {
-        let Some(run) = region::take(1, 1) else { return false };
+        let Some(run) = region::take_ordinary(1, 1) else { return false };
         run.touch(0, 1);
         self.open = run.start().cast();
         // SAFETY: S1: the slice is the ring's, and large enough. Places are written before they are read (B1).

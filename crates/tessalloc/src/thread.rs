@@ -366,8 +366,8 @@ impl Thread {
 /// # Safety
 /// - `block` is a handed-out block of ours.
 pub(crate) unsafe fn page_of(block: *mut u8) -> *mut Page {
-    match region::find(block.addr()).and_then(|(region, slice)| Some((region, region.start_of(slice)?))) {
-        Some((region, slice)) => region.page(slice),
+    match region::find(block.addr()).and_then(|(region, slice)| region.page_at(slice)) {
+        Some(page) => page,
         None => report::corrupted("a block lies in no run", block.addr()),
     }
 }
@@ -670,8 +670,7 @@ unsafe fn free_in_region(stacks: *mut Stacks, region: &'static Region, slice: us
             let Some(start) = start else { report::foreign_pointer("free", address.addr()) };
             return free_in_page(stacks, region.page(start), address.cast(), bytes);
         }
-        let Some(start) = region.start_of(slice) else { report::foreign_pointer("free", address.addr()) };
-        let page = region.page(start);
+        let Some(page) = region.page_at(slice) else { report::foreign_pointer("free", address.addr()) };
         match (*page).kind() {
             Kind::Starter => free_in_page(stacks, page, address.cast(), 16),
             Kind::Small => first_class::free_small(stacks, page, address.cast()),
@@ -715,8 +714,7 @@ pub(crate) unsafe fn usable_bytes(address: *const u8, action: &str) -> usize {
     if class != 0 {
         return BLOCK_BYTES[class] as usize;
     }
-    let Some(start) = region.start_of(slice) else { report::foreign_pointer(action, address.addr()) };
-    let page = region.page(start);
+    let Some(page) = region.page_at(slice) else { report::foreign_pointer(action, address.addr()) };
     // SAFETY: the run stands while the caller's block is in use.
     unsafe {
         match (*page).kind() {

@@ -8,7 +8,8 @@
 //! | [`release`] | the whole of a reservation, once | address space goes back |
 //! | [`move_pages`] | both ranges committed, equal length, disjoint | contents are at `to`; `from` is accessible and reads zero |
 //! | [`renew`] | range is committed | like `purge`, and the kernel may merge the mapping with its neighbours |
-//! | [`populate_huge`] | 2 MiB aligned, committed, unused | resident in huge pages if the system can; contents zero |
+//! | [`populate_huge`] | multiples of [`HUGE_BYTES`], committed, unused | resident in huge pages if the system can; contents zero |
+//! | [`advise_node`] | range lies in a reservation | advice: where what becomes resident from now on should come from |
 //! | [`env_each`] | what is shown is used in the call only | in the environment's order; false before the C library is up: ask again later |
 //! | [`wait`], [`wake`] | the word outlives the call | as futex: may wake spuriously, returns at the timeout |
 //!
@@ -54,6 +55,9 @@ mod unix;
 
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 mod posix;
+
+/// What [`populate_huge`] counts in.
+pub(crate) const HUGE_BYTES: usize = 2 << 20;
 
 /// A call of the operating system that failed.
 #[cfg_attr(not(tessalloc_sim), expect(unreachable_pub, reason = "public where the simulated system is"))]

@@ -106,11 +106,16 @@ pub(crate) unsafe fn renew(at: *mut u8, bytes: usize) -> Result<(), OsError> {
 /// - The range is a mapping of ours.
 pub(crate) unsafe fn advise_small_pages(_at: *mut u8, _bytes: usize) {}
 
+/// No such advice here.
+///
+/// # Safety
+/// - The range is a mapping of ours.
+pub(crate) unsafe fn advise_node(_at: *mut u8, _bytes: usize, _node: u32) {}
+
 /// Always refused: huge pages are the system's own affair here.
 ///
 /// # Safety
 /// - The range is committed, aligned to 2 MiB, and nobody uses it.
-#[allow(dead_code, reason = "huge pages have no policy yet: the contract's suite alone calls it")]
 pub(crate) unsafe fn populate_huge(_at: *mut u8, _bytes: usize) -> Result<(), OsError> {
     Err(unsupported("madvise"))
 }

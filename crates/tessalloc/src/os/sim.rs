@@ -29,7 +29,7 @@ use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 pub(crate) use super::system::{COMMITS_PREFIX, at_exit, env_each, now_us, random, thread_id, wait, wake};
-use super::{OsError, system};
+use super::{HUGE_BYTES, OsError, system};
 
 /// The code of a refused call: `ENOMEM` of Linux.
 const NO_MEMORY: i32 = 12;
@@ -588,11 +588,21 @@ pub(crate) unsafe fn advise_small_pages(at: *mut u8, bytes: usize) {
 /// See the module: checks, then the system's call.
 ///
 /// # Safety
+/// - The range is a mapping of ours.
+#[track_caller]
+pub(crate) unsafe fn advise_node(at: *mut u8, bytes: usize, node: u32) {
+    set_up();
+    check_range(lock().state(), "advise a node", at.addr(), bytes);
+    // SAFETY: the caller's duty, checked above.
+    unsafe { system::advise_node(at, bytes, node) };
+}
+
+/// See the module: checks, then the system's call.
+///
+/// # Safety
 /// - The range is committed, aligned to 2 MiB, and nobody uses it.
 #[track_caller]
-#[allow(dead_code, reason = "huge pages have no policy yet: the contract's suite alone calls it")]
 pub(crate) unsafe fn populate_huge(at: *mut u8, bytes: usize) -> Result<(), OsError> {
-    const HUGE_BYTES: usize = 2 << 20;
     let refused = refuse("populate_huge");
     check_committed("populate with huge pages", at, bytes);
     if !at.addr().is_multiple_of(HUGE_BYTES) || !bytes.is_multiple_of(HUGE_BYTES) {

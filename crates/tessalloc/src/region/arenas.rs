@@ -3,25 +3,49 @@
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 
-use super::growth::grow;
+use super::growth::{grow, is_tight};
 use super::taking::Part;
 use super::{
     CHUNK_SLICES, COMMITTED, EXCLUSIVE, GIVEN, GROW, KEPT, OWN, REGION_COUNT, REGIONS, Region, SHARED, SLICE_BYTES,
     TICK, USED, all,
 };
-use crate::arena::{ArenaError, ArenaFunctions, ArenaOptions};
+use crate::arena::{ArenaError, ArenaFunctions, ArenaInfo, ArenaOptions};
 use crate::os;
 use crate::stats::{self, Counter};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Arenas that may live at a time. Each makes finding the region of an address a step longer.
 pub(crate) const ARENA_COUNT_MAX: usize = 128;
+/// Chunks that an arena's tables have room for at least, 16 GiB: 34 MiB of address space.
+const TABLE_CHUNKS_MIN: u32 = if usize::BITS < 64 { 16 } else { 4096 };
 /// Bytes of an arena's name that are kept.
-const NAME_BYTES: usize = 32;
+pub(crate) const NAME_BYTES: usize = 32;
 
 /// Shared arenas that live.
 pub(super) static SHARED_COUNT: AtomicU32 = AtomicU32::new(0);
 static ARENAS_MADE: AtomicU64 = AtomicU64::new(0);
+
+/// The first live arena from a place in the table on, with its place.
+pub(crate) fn arena_from(place: usize) -> Option<(usize, ArenaInfo)> {
+    let _grow = GROW.lock();
+    let is_live = |region: &&Region| !region.is_ordinary() && region.chunk_count() > 0;
+    let region = all().get(place..)?.iter().find(is_live)?;
+    let (slices, heaps) = region.in_use();
+    // SAFETY: S7: under `GROW`.
+    let about = unsafe { region.about() };
+    let info = ArenaInfo {
+        id: about.id,
+        address: region.base().addr(),
+        bytes: region.area_bytes(),
+        used_bytes: slices as usize * SLICE_BYTES,
+        heaps,
+        is_exclusive: region.is_exclusive(),
+        numa_node: about.numa_node,
+        name: about.name,
+        name_bytes: about.name_bytes,
+    };
+    Some((region.index(), info))
+}
 
 /// What the program said of an arena.
 #[derive(Clone, Copy)]
@@ -33,9 +57,14 @@ pub(crate) struct About {
     name_bytes: u8,
 }
 
+/// The text of a name.
+pub(crate) fn text_of(name: &[u8; NAME_BYTES], bytes: u8) -> &str {
+    core::str::from_utf8(&name[..usize::from(bytes)]).unwrap_or_default()
+}
+
 impl About {
     pub(crate) fn name(&self) -> &str {
-        core::str::from_utf8(&self.name[..usize::from(self.name_bytes)]).unwrap_or_default()
+        text_of(&self.name, self.name_bytes)
     }
 }
 
@@ -94,12 +123,12 @@ pub(crate) fn begin_arena(
     {
         return Err(ArenaError::Overlap { address: start.addr(), other: other.base().addr() });
     }
-    let Some(index) = place_for(role, chunks) else { return Err(ArenaError::TooMany) };
+    let Some(index) = place_for(chunks) else { return Err(ArenaError::TooMany) };
     let region = &REGIONS[index];
     // A thread that still looks at an arena which was here takes nothing before this one is whole.
     let _guard = region.lock.lock();
-    // An arena that comes after another one finds its tables: they have room for as many chunks as the next power of two.
-    let table_chunks = chunks.next_power_of_two();
+    // Tables stay with the place, and so are made for larger arenas too, where address space is plenty.
+    let table_chunks = if is_tight() { chunks } else { chunks.next_power_of_two().max(TABLE_CHUNKS_MIN) };
     let (base, given) = match source {
         Source::Reserve => (region.reserve(slices * SLICE_BYTES, table_chunks).map_err(no_memory)?, 0),
         Source::Manage(start) => {
@@ -114,13 +143,29 @@ pub(crate) fn begin_arena(
         REGION_COUNT.store(index + 1, Ordering::Release);
     }
     if let Source::Reserve = source
-        && options.committed
+        && let Some(node) = options.numa_node
+    {
+        // SAFETY: the whole of what was reserved just now.
+        unsafe { os::advise_node(base, slices * SLICE_BYTES, node) };
+    }
+    if let Source::Reserve = source
+        && (options.committed || options.huge_pages)
     {
         // SAFETY: the whole of what was reserved just now.
         if let Err(error) = unsafe { os::commit(base, slices * SLICE_BYTES) } {
             region.end_locked();
             return Err(no_memory(error));
         }
+        stats::add(Counter::OsCalls, 1);
+    }
+    let huge_bytes = slices * SLICE_BYTES / os::HUGE_BYTES * os::HUGE_BYTES;
+    if let Source::Reserve = source
+        && options.huge_pages
+        && huge_bytes > 0
+    {
+        // A refusal leaves memory that becomes resident as it is used.
+        // SAFETY: committed just now, from a chunk's boundary on; nobody can take of it yet.
+        let _ = unsafe { os::populate_huge(base, huge_bytes) };
         stats::add(Counter::OsCalls, 1);
     }
     if role == SHARED {
@@ -135,7 +180,9 @@ fn manner_of(source: Source, options: &ArenaOptions<'_>) -> u32 {
     let functions = &options.functions;
     let flag = |is_set: bool, bit: u32| if is_set { bit } else { 0 };
     match source {
-        Source::Reserve => flag(options.pinned, KEPT) | flag(options.committed, COMMITTED),
+        Source::Reserve => {
+            flag(options.pinned || options.huge_pages, KEPT) | flag(options.committed || options.huge_pages, COMMITTED)
+        }
         Source::Manage(_) => {
             let is_own = functions.commit.is_some();
             let is_kept = options.pinned || !(functions.purge.is_some() || (options.anonymous && !is_own));
@@ -147,12 +194,12 @@ fn manner_of(source: Source, options: &ArenaOptions<'_>) -> u32 {
     }
 }
 
-/// A place in the table for an arena of this role: of those where one has ended and whose tables suffice, that with the smallest
-/// tables; else a new one. The caller holds [`GROW`].
-fn place_for(role: u32, chunks: u32) -> Option<usize> {
+/// A place in the table: of those where an arena has ended and whose tables suffice, that with the smallest tables; else a new one.
+/// The caller holds [`GROW`].
+fn place_for(chunks: u32) -> Option<usize> {
     // ORDER: Relaxed: written under `GROW` only.
     let room = |region: &Region| region.table_chunks.load(Ordering::Relaxed);
-    let ended = |region: &Region| region.is(role) && region.chunk_count() == 0 && room(region) >= chunks;
+    let ended = |region: &Region| !region.is_ordinary() && region.chunk_count() == 0 && room(region) >= chunks;
     let regions = all();
     let known = (0..regions.len()).filter(|index| ended(&regions[*index])).min_by_key(|index| room(&regions[*index]));
     let arenas = regions.iter().filter(|region| !region.is_ordinary()).count();
@@ -202,14 +249,12 @@ impl Region {
     }
 
     /// Says that a heap takes from the arena from now on: until [`Region::unbind`] it does not end.
-    #[allow(dead_code, reason = "first-class heaps call it")]
     pub(crate) fn bind(&self) {
         // ORDER: Relaxed: who ends the arena has its only handle, and so comes after who bound by it.
         self.heap_count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Says that a heap takes nothing more, and has given everything back.
-    #[allow(dead_code, reason = "first-class heaps call it")]
     pub(crate) fn unbind(&self) {
         // ORDER: Release pairs with the Acquire in `end`.
         self.heap_count.fetch_sub(1, Ordering::Release);
@@ -280,10 +325,7 @@ impl Region {
             let dirty = self.chunk(index).dirty.swap(0, Ordering::Relaxed);
             stats::sub(Counter::DirtySlices, u64::from(dirty.count_ones()));
         }
-        self.change_addresses(|| {
-            // ORDER: Release pairs with the Acquire in `slice_of_further`, as for `first_slice`.
-            self.reach.store(0, Ordering::Release);
-        });
+        self.place.end();
         // ORDER: Relaxed, all: who still looks at the arena finds its chunks closed (S6), or waits for the lock.
         self.frontier.store(0, Ordering::Relaxed);
         self.accessible.store(0, Ordering::Relaxed);

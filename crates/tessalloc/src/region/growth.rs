@@ -188,29 +188,15 @@ impl Region {
     /// Gives the region its addresses and its manner. The caller holds [`GROW`], and nothing of the region is in use (S6).
     pub(super) fn set_up(&self, base: *mut u8, slices: usize, manner: u32) {
         let first_slice = base.addr() >> SLICE_SHIFT;
-        self.change_addresses(|| {
-            // ORDER: Relaxed: published when the region is counted, or its slices can be taken (S5, S6).
-            self.base.store(base, Ordering::Relaxed);
-            let kinds = self.kinds.load(Ordering::Relaxed);
-            self.kinds_from_zero.store(kinds.wrapping_sub(first_slice), Ordering::Relaxed);
-            // ORDER: Release pairs with the Acquire in `slice_of_further`: who reads it sees that the epoch is odd, or later.
-            self.first_slice.store(first_slice, Ordering::Release);
-        });
-        // ORDER: Relaxed: as above.
+        self.place.begin(first_slice);
+        // ORDER: Relaxed, all: published when the region is counted, or its slices can be taken (S5, S6).
+        self.base.store(base, Ordering::Relaxed);
+        let kinds = self.kinds.load(Ordering::Relaxed);
+        self.kinds_from_zero.store(kinds.wrapping_sub(first_slice), Ordering::Relaxed);
         self.slice_count.store(slices, Ordering::Relaxed);
         self.manner.store(manner, Ordering::Relaxed);
         self.empty_from.store(0, Ordering::Relaxed);
         self.chunk_count.store(slices.div_ceil(CHUNK_SLICES as usize) as u32, Ordering::Relaxed);
-    }
-
-    /// Changes what `slice_of_further` reads. The caller holds [`GROW`].
-    pub(super) fn change_addresses(&self, change: impl FnOnce()) {
-        // ORDER: Relaxed: written under `GROW`; published by the Releases of the change.
-        let epoch = self.epoch.load(Ordering::Relaxed);
-        self.epoch.store(epoch.wrapping_add(1), Ordering::Relaxed);
-        change();
-        // ORDER: Release pairs with the first Acquire in `slice_of_further`.
-        self.epoch.store(epoch.wrapping_add(2), Ordering::Release);
     }
 
     /// Makes the chunks below `end` usable. The caller holds the lock.
@@ -232,8 +218,7 @@ impl Region {
         self.frontier.store(end, Ordering::Release);
         // ORDER: Relaxed: set once a life.
         let slices = (end as usize * CHUNK_SLICES as usize).min(self.slice_count.load(Ordering::Relaxed));
-        // ORDER: Release: who reads it with Relaxed holds a block beyond and got that later (S5).
-        self.reach.store(slices, Ordering::Release);
+        self.place.grow(slices);
         if !self.is(ORDINARY) {
             (frontier..end).for_each(|chunk| self.open_chunk(chunk));
         }

@@ -2,7 +2,9 @@
 
 use super::arenas::SHARED_COUNT;
 use super::growth::grow;
-use super::{CANDIDATES_MAX, CHUNK_SLICES, Chunk, KEPT, ORDINARY, OWN, Region, Run, SHARED, SLICE_BYTES, TICK, all};
+use super::{
+    CANDIDATES_MAX, CHUNK_SLICES, Chunk, EXCLUSIVE, KEPT, ORDINARY, OWN, Region, Run, SHARED, SLICE_BYTES, TICK, all,
+};
 use crate::bitmap::{Runs, find_run, mask};
 use crate::os;
 use crate::report::check;
@@ -61,29 +63,37 @@ pub(crate) fn take_ordinary(count: usize, align: usize) -> Option<Run> {
 }
 
 fn take_from(regions: &'static [Region], role: u32, count: usize, align: usize) -> Option<Run> {
-    regions.iter().filter(|region| region.is(role)).find_map(|region| region.take(count, align))
+    regions.iter().filter(|region| region.is(role)).find_map(|region| region.take(role, count, align))
 }
 
-/// Takes a run of slices from one region; its accessible part grows as needed.
+/// Takes a run of slices from an arena, which does not end meanwhile.
 pub(crate) fn take_in(region: &'static Region, count: usize, align: usize) -> Option<Run> {
-    region.take(count, align)
+    region.take(SHARED | EXCLUSIVE, count, align)
 }
 
 impl Region {
-    /// Takes a run; `None` if the region has none.
-    pub(super) fn take(&'static self, count: usize, align: usize) -> Option<Run> {
-        let slice = if count <= CHUNK_SLICES as usize && align <= CHUNK_SLICES as usize {
+    /// Takes a run; `None` if the region has none, or has another role by then (S6).
+    fn take(&'static self, role: u32, count: usize, align: usize) -> Option<Run> {
+        let fits_chunk = align <= CHUNK_SLICES as usize && count <= CHUNK_SLICES as usize - self.lead(align);
+        let slice = if fits_chunk {
             self.take_short(count as u32, align as u32)?
         } else {
             self.take_long(count, align)?
         };
         let run = Run { region: self, slice, count };
-        if self.commits_by_slice() && !run.commit() {
+        // Only now the arena stays what it is: the alignment may have been an earlier one's.
+        let is_as_wanted = self.is(role) && run.start().addr().is_multiple_of(align * SLICE_BYTES);
+        if !is_as_wanted || self.commits_by_slice() && !run.commit() {
             run.give();
             return None;
         }
         run.mark_starts();
         Some(run)
+    }
+
+    /// Slices to leave out in a chunk, so that a run is aligned where the base is not; below `align`.
+    fn lead(&self, align: usize) -> usize {
+        self.skew().wrapping_neg() as usize % align.min(CHUNK_SLICES as usize)
     }
 
     fn take_short(&self, count: u32, align: u32) -> Option<usize> {
@@ -111,7 +121,8 @@ impl Region {
                 }
             }
         }
-        self.take_fresh(count, align)
+        // Where all chunks are in use, all were looked at.
+        if frontier == self.chunk_count() { None } else { self.take_fresh(count, align) }
     }
 
     /// Takes a run in a chunk that was never used.
@@ -205,12 +216,11 @@ impl Region {
         }
     }
 
-    /// Takes a run of over 64 slices, or with an alignment of over a chunk: whole chunks, the last perhaps in part.
+    /// Takes a run that fits no chunk, or with an alignment of over a chunk: whole chunks, the first and last perhaps in part.
     #[cold]
     fn take_long(&self, count: usize, align: usize) -> Option<usize> {
         let align_bytes = align.checked_mul(SLICE_BYTES)?;
-        // Slices to leave out in the first chunk, so that the run is aligned where the base is not.
-        let lead = self.skew().wrapping_neg() as usize % align.min(CHUNK_SLICES as usize);
+        let lead = self.lead(align);
         let chunks = lead.checked_add(count)?.div_ceil(CHUNK_SLICES as usize);
         let _guard = self.lock.lock();
         let total = self.chunk_count() as usize;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tessalloc::os::sim;
 use tessalloc::raw;
-use tessalloc::{Arena, ArenaError, ArenaFunctions, ArenaOptions};
+use tessalloc::{Arena, ArenaError, ArenaFunctions, ArenaOptions, HeapOptions};
 
 /// Set in the child; the value holds the [`Plan`]'s flags.
 const LIFE: &str = "TESSALLOC_TEST_LIFE";
@@ -354,25 +354,52 @@ impl Life {
         }
     }
 
-    /// Arenas that everyone takes from: reserved, and handed in with functions that commit and purge. When they end, nothing is left
-    /// of them.
+    /// Arenas that everyone takes from, reserved, and handed in with functions that commit and purge; and one for a heap alone. When
+    /// they end, nothing is left of them.
     fn arenas(&mut self) {
         const BYTES: usize = 6 << 20;
-        let refused = |error: &ArenaError| matches!(error, ArenaError::Refused { .. } | ArenaError::NoFirstRegion);
+        let plain = ArenaOptions::new();
+        for options in [plain, plain.committed(true), plain.huge_pages(true).numa_node(Some(0))] {
+            self.live_in(Arena::reserve(BYTES, &options));
+        }
         let functions = ArenaFunctions { commit: Some(agree), purge: Some(purge_own), user: std::ptr::null_mut() };
         let mut memory = vec![1_u8; BYTES];
         for committed in [true, false] {
-            let reserved = Arena::reserve(BYTES, &ArenaOptions::new().committed(committed));
-            self.live_in(reserved.map_err(|error| assert!(self.may_fail && refused(&error), "{error}")).ok());
-            let options = ArenaOptions::new().committed(committed).functions(functions);
+            let options = plain.committed(committed).functions(functions);
             // SAFETY: memory of this function's, which outlives the arena: it is released, or the process ends.
             let managed = unsafe { Arena::manage(memory.as_mut_ptr(), BYTES, &options) };
-            self.live_in(managed.map_err(|error| assert!(self.may_fail && refused(&error), "{error}")).ok());
+            self.live_in(managed);
         }
+        self.heap_in(Arena::reserve(BYTES, &plain.exclusive(true)));
     }
 
-    fn live_in(&mut self, arena: Option<Arena>) {
-        let Some(arena) = arena else { return };
+    fn unless_refused(&self, arena: Result<Arena, ArenaError>) -> Option<Arena> {
+        let refused = |error: &ArenaError| matches!(error, ArenaError::Refused { .. } | ArenaError::NoFirstRegion);
+        arena.map_err(|error| assert!(self.may_fail && refused(&error), "{error}")).ok()
+    }
+
+    /// A heap fills its arena, and goes.
+    fn heap_in(&self, arena: Result<Arena, ArenaError>) {
+        let Some(arena) = self.unless_refused(arena) else { return };
+        let heap = HeapOptions::new().build_in(&arena).map_err(|error| assert!(self.may_fail, "{error}"));
+        if let Ok(heap) = heap {
+            let layout = Layout::from_size_align(100_000, 16).expect("a layout");
+            // Blocks of two slices: as many as there are, and one that is refused.
+            let blocks: Vec<_> = std::iter::from_fn(|| heap.alloc(layout)).collect();
+            assert!(self.may_fail || blocks.len() == arena.area().1 / (128 << 10), "{} blocks", blocks.len());
+            for block in &blocks {
+                assert!(arena.contains(block.as_ptr()) && heap.contains(block.as_ptr()));
+                // SAFETY: a block of this heap.
+                unsafe { block.write_bytes(1, layout.size()) };
+            }
+            heap.destroy();
+        }
+        assert_eq!(arena.used_bytes(), 0);
+        arena.release().expect("nothing is in use any more");
+    }
+
+    fn live_in(&mut self, arena: Result<Arena, ArenaError>) {
+        let Some(arena) = self.unless_refused(arena) else { return };
         let blocks: Vec<_> = [90 << 10, 700 << 10, 1 << 20, 2 << 20, 3 << 20].map(Block::zeroed).into_iter().collect();
         assert!(self.may_fail || blocks.iter().all(Option::is_some));
         let inside = blocks.iter().flatten().filter(|block| arena.contains(block.at)).count();
