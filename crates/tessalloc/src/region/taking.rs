@@ -75,11 +75,8 @@ impl Region {
     /// Takes a run; `None` if the region has none, or has another role by then (S6).
     fn take(&'static self, role: u32, count: usize, align: usize) -> Option<Run> {
         let fits_chunk = align <= CHUNK_SLICES as usize && count <= CHUNK_SLICES as usize - self.lead(align);
-        let slice = if fits_chunk {
-            self.take_short(count as u32, align as u32)?
-        } else {
-            self.take_long(count, align)?
-        };
+        let slice =
+            if fits_chunk { self.take_short(count as u32, align as u32)? } else { self.take_long(count, align)? };
         let run = Run { region: self, slice, count };
         // Only now the arena stays what it is: the alignment may have been an earlier one's.
         let is_as_wanted = self.is(role) && run.start().addr().is_multiple_of(align * SLICE_BYTES);
