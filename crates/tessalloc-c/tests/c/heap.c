@@ -328,6 +328,13 @@ static int find_block(tessalloc_heap_t *heap, void *block, size_t bytes, void *a
   return ++model->found != model->stop_after;
 }
 
+static int find_none(tessalloc_heap_t *heap, void *block, size_t bytes, void *argument) {
+  (void)heap;
+  (void)argument;
+  fprintf(stderr, "%p of %zu bytes is left\n", block, bytes);
+  return 0;
+}
+
 static int find_heap(tessalloc_heap_t *heap, void *argument) {
   struct model *model = (struct model *)argument;
   if (heap == model->heap) model->found++;
@@ -377,6 +384,7 @@ static void visiting(void) {
 }
 
 static tessalloc_heap_t *shared_heap;
+static void *argument_of_first_act;
 
 static void *worker(void *argument) {
   uint64_t random = (uintptr_t)argument + 1;
@@ -402,6 +410,58 @@ static void threads(void) {
     tessalloc_heap_free(shared_heap, block); /* of a thread that has ended */
   }
   tessalloc_heap_destroy(shared_heap);
+}
+
+static pthread_key_t key;
+
+/* Runs in all rounds of destructors, the last of them after the thread's end for the allocator. */
+static void last_acts(void *round) {
+  void *block = of(shared_heap, tessalloc_heap_malloc(shared_heap, 100), 1);
+  block = of(shared_heap, tessalloc_heap_realloc(shared_heap, block, 20000), 2);
+  tessalloc_heap_free(shared_heap, block);
+  tessalloc_heap_t *heap = tessalloc_heap_new();
+  of(heap, tessalloc_heap_zalloc_aligned_at(heap, 100, 64, 16), 3);
+  of(heap, tessalloc_heap_malloc(heap, 100000), 3);
+  if ((uintptr_t)round % 2) tessalloc_heap_delete(heap);
+  else tessalloc_heap_destroy(heap);
+  CHECK((uintptr_t)round == 4 || pthread_setspecific(key, (char *)round + 1) == 0);
+}
+
+static void *first_act(void *kind) {
+  void *block = NULL;
+  tessalloc_heap_t *heap;
+  switch ((uintptr_t)kind) {
+  case 0: block = tessalloc_heap_malloc(shared_heap, 100); break;
+  case 1: block = tessalloc_heap_rezalloc(shared_heap, NULL, 100); break;
+  case 2: block = tessalloc_heap_malloc_aligned_at(shared_heap, 100, 64, 8); break;
+  case 3: tessalloc_heap_free(shared_heap, argument_of_first_act); break;
+  case 4: CHECK(tessalloc_heap_of(argument_of_first_act) == shared_heap); break;
+  case 5: CHECK(tessalloc_heap_malloc_batch(shared_heap, 100, &block, 1) == 1); break;
+  case 6: tessalloc_heap_purge(shared_heap); break;
+  case 7:
+    heap = tessalloc_heap_new();
+    tessalloc_heap_destroy(heap);
+    break;
+  }
+  if (block != NULL) tessalloc_heap_free(shared_heap, block);
+  CHECK(pthread_setspecific(key, (void *)1) == 0);
+  return NULL;
+}
+
+static void first_and_last_acts(void) {
+  const uint64_t count = tessalloc_heap_count();
+  shared_heap = tessalloc_heap_new();
+  CHECK(pthread_key_create(&key, last_acts) == 0);
+  for (uintptr_t kind = 0; kind < 8; kind++) {
+    pthread_t thread;
+    argument_of_first_act = tessalloc_heap_malloc(shared_heap, 100);
+    CHECK(pthread_create(&thread, NULL, first_act, (void *)kind) == 0 && pthread_join(thread, NULL) == 0);
+    if (kind != 3) tessalloc_heap_free(shared_heap, argument_of_first_act);
+  }
+  CHECK(pthread_key_delete(key) == 0);
+  CHECK(tessalloc_heap_visit_blocks(shared_heap, find_none, NULL) == 1);
+  tessalloc_heap_destroy(shared_heap);
+  CHECK(tessalloc_heap_count() == count);
 }
 
 /* Blocks that are destroyed go back to the system. */
@@ -497,6 +557,7 @@ int main(void) {
   zeroed_heaps();
   visiting();
   threads();
+  first_and_last_acts();
   bad_handles();
   puts("ok");
   return 0;
