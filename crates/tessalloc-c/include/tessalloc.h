@@ -22,7 +22,7 @@ extern "C" {
 
 /* Statistics of this copy of tessalloc: the whole process, all threads. They are read without stopping anybody. */
 typedef struct tessalloc_stats_s {
-  uint32_t version;              /* written: 1 */
+  uint32_t version;              /* written: the library's, 2 with this header; later ones only append fields */
   uint32_t struct_bytes;         /* set it to sizeof(tessalloc_stats_t) before the call; written: the bytes filled */
   uint64_t reserved_bytes;       /* address space set aside; costs no memory */
   uint64_t committed_bytes;      /* what may be in memory now */
@@ -39,6 +39,25 @@ typedef struct tessalloc_stats_s {
   uint64_t purge_calls;          /* those of them that gave memory back */
   uint64_t malloc_slow_count;    /* allocations that did not take the fast path */
   uint64_t remote_batches;       /* batches of blocks freed by a thread that does not own their page */
+  /* Since version 2. */
+  uint64_t allocated_peak_bytes;  /* the most that allocated_bytes has been, as threads report it in steps of 256 KiB */
+  uint64_t allocated_total_bytes; /* in blocks that ever left their pages; reuse on a thread's own stack does not count */
+  uint64_t freed_total_bytes;     /* in blocks that ever came home, by the thread that freed them */
+  uint64_t hole_bytes;            /* given back inside pages that are in use */
+  uint64_t threads_peak;
+  uint64_t pages_peak;
+  uint64_t pages_total;
+  uint64_t large_blocks_peak;
+  uint64_t large_blocks_total;
+  uint64_t reclaims;              /* pages without an owner that a thread took over */
+  uint64_t regions;               /* reservations of address space for blocks */
+  uint64_t chunks;                /* of 4 MiB in them, that were ever used */
+  uint64_t reserve_calls;         /* calls of the system: for address space, */
+  uint64_t commit_calls;          /* to make it usable, */
+  uint64_t release_calls;         /* to give it back, */
+  uint64_t remap_calls;           /* to move a large block by the page table, */
+  uint64_t renew_calls;           /* to map a range anew, */
+  uint64_t advise_calls;          /* with advice on huge pages and nodes */
 } tessalloc_stats_t;
 
 /* The version as text, "1.2.3". Never null. */
@@ -368,6 +387,104 @@ int tessalloc_option_info(int option, tessalloc_option_info_t *out);
 
 /* Writes every option with its value, and who gave it, to standard error. */
 void tessalloc_options_print(void);
+
+/* --- Statistics, queries by name, messages and errors ---
+ *
+ * Nothing here allocates, takes a lock of the caller's or stops a thread; docs/statistics.md says what each figure means and how
+ * exact it is.
+ */
+
+/* What the system says of the process. Set struct_bytes as for tessalloc_stats; what it does not tell is TESSALLOC_UNKNOWN. */
+#define TESSALLOC_UNKNOWN UINT64_MAX
+typedef struct tessalloc_process_info_s {
+  uint32_t version;        /* written: 1 */
+  uint32_t struct_bytes;   /* set before the call; written: the bytes filled */
+  uint64_t elapsed_us;     /* since the process began */
+  uint64_t user_us;        /* processor time in the program, all threads */
+  uint64_t system_us;      /* processor time in the system, all threads */
+  uint64_t rss_bytes;      /* resident now */
+  uint64_t rss_peak_bytes; /* the most that was resident, of this program alone */
+  uint64_t commit_bytes;   /* private writable memory that is mapped */
+  uint64_t minor_faults;   /* page faults that needed no disk */
+  uint64_t major_faults;   /* page faults that waited for a disk */
+} tessalloc_process_info_t;
+void tessalloc_process_info(tessalloc_process_info_t *out);
+
+/* Figures of one size class. The library makes it: a field is there if struct_bytes says so. */
+typedef struct tessalloc_class_stats_s {
+  uint64_t struct_bytes;
+  uint64_t block_bytes;
+  uint64_t pages;
+  uint64_t ownerless_pages; /* those of them that no thread owns */
+  uint64_t blocks_used;     /* with those that threads keep ready or that are on their way home */
+  uint64_t blocks_made;     /* so far */
+  uint64_t blocks_fit;      /* into the pages */
+} tessalloc_class_stats_t;
+
+/* Figures of pages that have no one class. Set struct_bytes as for tessalloc_stats. */
+typedef struct tessalloc_page_stats_s {
+  uint32_t version;           /* written: 1 */
+  uint32_t struct_bytes;      /* set before the call; written: the bytes filled */
+  uint64_t mixed_pages;       /* of threads' first blocks, of all small sizes */
+  uint64_t mixed_blocks_used;
+  uint64_t large_blocks;      /* in use */
+  uint64_t large_bytes;
+  uint64_t warm_blocks;       /* large ones that threads keep for their next request */
+  uint64_t warm_bytes;
+} tessalloc_page_stats_t;
+
+/* Fills *out, unless null, and shows each size class that has pages to `visit`, unless null, until it returns 0. */
+void tessalloc_page_stats(tessalloc_page_stats_t *out, int (*visit)(const tessalloc_class_stats_t *, void *arg), void *arg);
+
+/* What the calling thread allocated and freed since its start, as far as slow paths know: the difference is exact but for blocks
+ * that lie ready; reuse of those does not count. The pointers may be null. */
+void tessalloc_thread_totals(uint64_t *allocated_bytes, uint64_t *freed_bytes);
+
+/* What has a name: reads it into *out, then sets it to *new; either may be null. All are of type uint64_t; *out_bytes and
+ * new_bytes say so. Returns 0, ENOENT (no such name), EINVAL (a wrong size or pointer), EPERM (cannot be set), ERANGE (a value
+ * that the option does not take) or ENOTSUP (this system does not tell it).
+ *   "purged_bytes", …                 a field of tessalloc_stats_t
+ *   "process.rss_bytes", …            a field of tessalloc_process_info_t
+ *   "pages.large_bytes", …            a field of tessalloc_page_stats_t
+ *   "class.64.blocks_used", …         a field of tessalloc_class_stats_t, of blocks of 64 bytes
+ *   "thread.allocated_bytes", "thread.freed_bytes"
+ *   "option.TESSALLOC_PURGE_DELAY", … the value of an option, which can be set
+ *   "purge"                           as tessalloc_purge */
+int tessalloc_ctl(const char *name, void *out, size_t *out_bytes, const void *new_value, size_t new_bytes);
+
+/* Gets a text piece by piece. Each piece ends with a null byte behind its `bytes`; pieces end at line breaks where there are any. */
+typedef void (*tessalloc_output_fn)(const char *text, size_t bytes, void *arg);
+
+/* All figures as one JSON object, or as lines to be read by people; the process's alone. Null: to where messages go. */
+void tessalloc_stats_json(tessalloc_output_fn write, void *arg);
+void tessalloc_stats_print(tessalloc_output_fn write, void *arg);
+void tessalloc_process_print(tessalloc_output_fn write, void *arg);
+
+/* Sends messages to a function; null: to standard error. The first 4 KiB of messages from before go to it at once. It is called
+ * from any thread, and may be for a moment after another one was set. It may allocate; what it causes itself goes to standard
+ * error. */
+void tessalloc_set_output(tessalloc_output_fn output, void *arg);
+
+/* Calls a function at each error; null: none. Called on the thread that met it. It may allocate; errors that it causes itself are
+ * not told to it. When it returns, the process ends after the kinds 1 to 3 and 7; after the others the request gets null. */
+enum {
+  TESSALLOC_ERROR_DOUBLE_FREE = 1,
+  TESSALLOC_ERROR_CORRUPTION = 2,
+  TESSALLOC_ERROR_FOREIGN_POINTER = 3,
+  TESSALLOC_ERROR_OUT_OF_MEMORY = 4,
+  TESSALLOC_ERROR_OVERFLOW = 5,
+  TESSALLOC_ERROR_INVALID_ARGUMENT = 6,
+  TESSALLOC_ERROR_MISUSE = 7
+};
+typedef struct tessalloc_error_s {
+  int kind;              /* TESSALLOC_ERROR_… */
+  uint32_t struct_bytes; /* of this structure; later versions only append fields */
+  const void *address;   /* the address in question, or null */
+  size_t bytes;          /* asked for, or 0; SIZE_MAX for a product that no number holds */
+  const char *text;      /* the message */
+} tessalloc_error_t;
+typedef void (*tessalloc_error_fn)(const tessalloc_error_t *error, void *arg);
+void tessalloc_set_on_error(tessalloc_error_fn on_error, void *arg);
 
 /* What another copy of tessalloc in the process (a Node add-on, a plug-in) needs to speak to this one. It is found by
  *   dlsym(RTLD_DEFAULT, "tessalloc_table_v1")

@@ -14,6 +14,7 @@
 //! | `heap`   | `tessalloc_heap_*` of `include/tessalloc.h`                            | null and `errno`                       |
 //! | `own`    | `tessalloc_*` of `include/tessalloc.h`                                 | null, and `errno` as the malloc family |
 //! | `options` | `tessalloc_option_*`                                                  | `EINVAL`, `ERANGE` as the result       |
+//! | `stats`  | `tessalloc_ctl`, `_stats_json`, `_process_info`, `_set_output`, …      | an errno value as the result           |
 //!
 //! The library is compiled with panic = "abort" and without `std`. A profile that unwinds needs `std`'s panic machinery; for
 //! such a profile the crate is empty.
@@ -38,6 +39,8 @@ mod malloc;
 mod options;
 #[cfg(panic = "abort")]
 mod own;
+#[cfg(panic = "abort")]
+mod stats;
 
 /// Writes `text` to standard error in one system call.
 #[cfg(panic = "abort")]

@@ -1,10 +1,10 @@
 //! The functions of `include/tessalloc.h`.
 use core::ffi::{c_char, c_int, c_void};
-use core::ptr::copy_nonoverlapping;
 
 use tessalloc::{Stats, raw};
 
 use crate::malloc::{at_least_16, fail, or_no_memory};
+use crate::stats::fill;
 
 /// The core's version as a C string.
 pub(crate) static VERSION_TEXT: [u8; tessalloc::VERSION.len() + 1] = {
@@ -56,7 +56,7 @@ extern "C" fn inner_version() -> *const c_char {
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
 unsafe extern "C" fn inner_stats(out: *mut Stats) {
     // SAFETY: the caller of the table keeps the duties of `tessalloc_stats`.
-    unsafe { write_stats(out) };
+    unsafe { fill(out, &tessalloc::stats()) };
 }
 
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
@@ -86,22 +86,6 @@ extern "C" fn inner_is_ours(address: *const c_void) -> c_int {
     c_int::from(raw::is_ours(address.cast()))
 }
 
-/// Writes as much of the statistics as the caller's struct holds, and says in it how much that is.
-///
-/// # Safety
-/// - `out` points to a `tessalloc_stats_t` of `out->struct_bytes` bytes, at least the two heads.
-unsafe fn write_stats(out: *mut Stats) {
-    let mut stats = tessalloc::stats();
-    // SAFETY: the caller's duty.
-    let room = unsafe { (*out).struct_bytes } as usize;
-    let bytes = room.min(size_of::<Stats>());
-    stats.struct_bytes = bytes as u32;
-    if bytes >= 2 * size_of::<u32>() {
-        // SAFETY: `bytes` is within both structs; they don't overlap, `stats` is a local.
-        unsafe { copy_nonoverlapping((&raw const stats).cast::<u8>(), out.cast::<u8>(), bytes) };
-    }
-}
-
 /// The table, for another copy of tessalloc that finds it by name.
 #[unsafe(no_mangle)]
 pub extern "C" fn tessalloc_table_v1() -> &'static Table {
@@ -120,8 +104,8 @@ pub extern "C" fn tessalloc_version() -> *const c_char {
 /// - `out` points to a `tessalloc_stats_t` of `out->struct_bytes` bytes, at least 8.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tessalloc_stats(out: *mut Stats) {
-    // SAFETY: the caller's duty is `write_stats`'s.
-    unsafe { write_stats(out) };
+    // SAFETY: the caller's duty is `fill`'s.
+    unsafe { fill(out, &tessalloc::stats()) };
 }
 
 /// Gives all unused memory of all threads back; returns the bytes.

@@ -149,6 +149,16 @@ const EXPORTS: &[&str] = &[
     "tessalloc_option_set_text",
     "tessalloc_option_info",
     "tessalloc_options_print",
+    // stats.rs
+    "tessalloc_process_info",
+    "tessalloc_page_stats",
+    "tessalloc_thread_totals",
+    "tessalloc_ctl",
+    "tessalloc_stats_json",
+    "tessalloc_stats_print",
+    "tessalloc_process_print",
+    "tessalloc_set_output",
+    "tessalloc_set_on_error",
     // cxx.rs: new
     "_Znwm",
     "_Znam",

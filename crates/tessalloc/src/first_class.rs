@@ -28,9 +28,10 @@ use crate::offset;
 use crate::page::{Kind, OF_HEAP, Page, PageLinks};
 use crate::region::{self, Region, Run, SLICE_BYTES};
 use crate::remote::List;
+use crate::report::{self, ErrorKind};
 use crate::ring::send_home;
 use crate::size_class::SizeClass;
-use crate::stats::{self, Counter};
+use crate::stats;
 use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering, barrier_heavy, wait};
 use crate::theap::Stacks;
 use crate::thread::{self, Thread};
@@ -264,7 +265,7 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
         while !large.is_null() {
             let page = large;
             large = (*page).next;
-            large_bytes += (*page).carved as u64 * SLICE_BYTES as u64;
+            large_bytes += (*page).carved.get() as u64 * SLICE_BYTES as u64;
             large::release(page);
         }
         if how == End::Delete {
@@ -272,7 +273,7 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
         } else {
             offset::release_all(core);
             // What pages had handed out is gone with them.
-            stats::sub(Counter::AllocatedBytes, (*core).allocated().saturating_sub(large_bytes));
+            stats::allocated(-((*core).allocated().saturating_sub(large_bytes) as i64));
         }
         let _guard = HEAPS.lock();
         let all = all();
@@ -478,7 +479,7 @@ unsafe fn alloc_within_limits(
     mut once: impl FnMut() -> *mut u8,
 ) -> *mut u8 {
     if size > crate::raw::BYTES_MAX || !align.is_power_of_two() {
-        return null_mut();
+        return crate::raw::refuse(size, align);
     }
     // SAFETY: the caller's duty.
     unsafe {
@@ -487,7 +488,7 @@ unsafe fn alloc_within_limits(
             if (*core).allocated().saturating_add(size as u64) > (*core).settings.hard {
                 Core::call(core, LIMIT_HARD, size);
             } else if (*core).is_beyond(size, align) {
-                return null_mut();
+                return report::refused(ErrorKind::OutOfMemory, size);
             } else {
                 crate::scavenger::purge_all(crate::scavenger::HASTY_TRIES);
             }
@@ -496,7 +497,7 @@ unsafe fn alloc_within_limits(
         if (*core).passes_soft() {
             Core::call(core, LIMIT_SOFT, size);
         }
-        block
+        if block.is_null() { report::refused(ErrorKind::OutOfMemory, size) } else { block }
     }
 }
 
@@ -550,7 +551,7 @@ unsafe fn alloc_large(core: *mut Core, size: usize, align: usize, zeroed: bool) 
         };
         let (page, is_fresh) = large::begin_run(run, slices);
         (*page).flags |= OF_HEAP;
-        stats::add(Counter::AllocatedBytes, bytes);
+        stats::allocated(bytes as i64);
         if zeroed && !is_fresh {
             (*page).start.write_bytes(0, size);
         }
@@ -587,7 +588,7 @@ pub(crate) unsafe fn free_large(page: *mut Page) -> bool {
             if !(*page).next.is_null() {
                 (*(*page).next).previous = (*page).previous;
             }
-            count(core, -((*page).carved as i64 * SLICE_BYTES as i64));
+            count(core, -((*page).carved.get() as i64 * SLICE_BYTES as i64));
         }
         large::release(page);
         true
@@ -645,7 +646,7 @@ pub(crate) unsafe fn free_slow(core: *mut Core, block: *mut u8, class: Option<Si
     unsafe {
         let page = thread::page_of(block);
         if (*page).heap() != core {
-            crate::report::foreign_to_heap(block.addr());
+            report::foreign_to_heap(block.addr());
         }
         if (*page).kind() == Kind::Large {
             free_large(page);
@@ -678,11 +679,11 @@ pub(crate) unsafe fn clear(core: *mut Core) {
         while !large.is_null() {
             let page = large;
             large = (*page).next;
-            large_bytes += (*page).carved as u64 * SLICE_BYTES as u64;
+            large_bytes += (*page).carved.get() as u64 * SLICE_BYTES as u64;
             large::release(page);
         }
         offset::release_all(core);
-        stats::sub(Counter::AllocatedBytes, (*core).allocated().saturating_sub(large_bytes));
+        stats::allocated(-((*core).allocated().saturating_sub(large_bytes) as i64));
         // A thread may be at its end, and give back its leases, although its last call returned.
         let _guard = HEAPS.lock();
         let mut record = (*core).records;

@@ -112,7 +112,7 @@ impl DefaultHeap {
                     self.waiting[usize::from((*page).class)].push(number, &AllPages);
                     return came_home;
                 }
-                let used = (*page).used;
+                let used = (*page).used.get();
                 let claim_at = match (*page).kind() {
                     Kind::Starter => used,
                     _ => (used / claim_fraction((*page).block_bytes)).max(1),

@@ -60,9 +60,10 @@ unsafe fn free_bits(page: *mut Page, units: Units) -> [u64; BLOCKS_MAX / 64] {
     let mut free = [0u64; BLOCKS_MAX / 64];
     // SAFETY: P3, P10: the caller holds the page.
     unsafe {
-        if ((*page).carved - (*page).used) * 8 > (*page).carved {
+        let carved = (*page).carved.get();
+        if (carved - (*page).used.get()) * 8 > carved {
             // A list in any order, of memory that is not at hand, costs a miss a block; in order it comes by itself.
-            for at in (0..(*page).carved as usize * units.block_bytes).step_by(64) {
+            for at in (0..carved as usize * units.block_bytes).step_by(64) {
                 crate::sync::prefetch((*page).start.add(at));
             }
         }
@@ -93,7 +94,7 @@ pub(crate) unsafe fn visit_used(page: *mut Page, visit: &mut dyn FnMut(*mut u8, 
     unsafe {
         let units = Units::of(page);
         let free = free_bits(page, units);
-        let carved = (*page).carved as usize;
+        let carved = (*page).carved.get() as usize;
         for (word, free) in free.iter().enumerate().take(carved.div_ceil(64)) {
             let count = (carved - word * 64).min(64);
             let mut used = !free & (u64::MAX >> (64 - count));
@@ -137,8 +138,8 @@ pub(crate) unsafe fn purge(page: *mut Page) -> u64 {
         }
         let units = Units::of(page);
         let old = holes_of(page);
-        let carved = (*page).carved as usize;
-        let idle_bytes = (carved - (*page).used as usize) * units.block_bytes;
+        let carved = (*page).carved.get() as usize;
+        let idle_bytes = (carved - (*page).used.get() as usize) * units.block_bytes;
         let mut bytes = 0;
         if !(*page).has(REST_PURGED) {
             let first = (carved * units.block_bytes).div_ceil(units.os_page);
@@ -199,8 +200,6 @@ unsafe fn purge_units(page: *mut Page, units: Units, from: usize, to: usize) -> 
     }
     // SAFETY: the range lies in the page, whose slices are committed; no block in use overlaps it, by the callers.
     let done = unsafe { os::purge((*page).start.add(from * units.os_page), (to - from) * units.os_page) }.is_ok();
-    stats::add(Counter::PurgeCalls, 1);
-    stats::add(Counter::OsCalls, 1);
     if !done {
         return 0;
     }

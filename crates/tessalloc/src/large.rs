@@ -165,6 +165,7 @@ impl Thread {
             given += unsafe { give(page) } as i64;
         }
         self.counts.allocated(-given);
+        self.counts.freed(given.unsigned_abs());
         self.warm.slices = 0;
     }
 }
@@ -182,7 +183,7 @@ unsafe fn is_plain(page: *mut Page) -> bool {
 /// - The page is a large block in use (N1).
 pub(crate) unsafe fn usable_bytes(page: *mut Page) -> usize {
     // SAFETY: the caller's duty.
-    unsafe { (*page).carved as usize * SLICE_BYTES }
+    unsafe { (*page).carved.get() as usize * SLICE_BYTES }
 }
 
 /// The last run that this thread freed, if it is what a request wants; else null.
@@ -244,7 +245,7 @@ pub(crate) fn begin_run(run: Run, used: usize) -> (*mut Page, bool) {
     // SAFETY: S1: the run and its descriptor are this thread's.
     unsafe {
         (*page).begin(run.start(), SizeClass::SPECIAL, 0, run.count as u32);
-        (*page).carved = used as u32;
+        (*page).carved.set(used as u32);
         (*page).set_kind(Kind::Large);
     }
     stats::add(Counter::LargeBlocks, 1);
@@ -257,7 +258,7 @@ pub(crate) fn begin_run(run: Run, used: usize) -> (*mut Page, bool) {
 /// - As for [`free`], and no list links the run.
 pub(crate) unsafe fn release(page: *mut Page) {
     // SAFETY: the caller's duty.
-    stats::sub(Counter::AllocatedBytes, unsafe { give(page) } as u64);
+    stats::allocated(-(unsafe { give(page) } as i64));
 }
 
 pub(crate) fn count(thread: Option<*mut Thread>, bytes: i64) {
@@ -267,10 +268,13 @@ pub(crate) fn count(thread: Option<*mut Thread>, bytes: i64) {
             // A claimer counts what it gives back: the figures have one writer inside the gate.
             (*thread).gate.enter();
             (*thread).counts.allocated(bytes);
+            if bytes < 0 {
+                (*thread).counts.freed(bytes.unsigned_abs());
+            }
             (*thread).gate.leave();
             (*thread).after_slow();
         },
-        None => stats::add(Counter::AllocatedBytes, bytes as u64),
+        None => stats::allocated(bytes),
     }
 }
 
@@ -332,13 +336,12 @@ unsafe fn give(page: *mut Page) -> usize {
     // SAFETY: N1: the caller's run.
     unsafe {
         let run = run_of(page);
-        let used = (*page).carved as usize;
+        let used = (*page).carved.get() as usize;
         if (*page).has(MOVED) {
             // A moved run lies in mappings of its own until it is mapped anew.
             if os::renew(run.start(), used * SLICE_BYTES).is_ok() {
                 run.forget(0, used);
             }
-            stats::add(Counter::OsCalls, 1);
             // ORDER: Relaxed: a bound, not a lock.
             MOVED_COUNT.fetch_sub(1, Ordering::Relaxed);
         }
@@ -357,12 +360,12 @@ pub(crate) unsafe fn resize_in_place(stacks: *mut Stacks, page: *mut Page, bytes
     let slices = bytes.div_ceil(SLICE_BYTES).max(1);
     // SAFETY: the caller's duty.
     unsafe {
-        let used = (*page).carved as usize;
+        let used = (*page).carved.get() as usize;
         let run = run_of(page);
         if slices <= used {
             if slices < run.count && slices * 2 <= used && !(*page).has(MOVED) {
                 run.shrink(slices);
-                (*page).carved = slices as u32;
+                (*page).carved.set(slices as u32);
                 (*page).reserved = slices as u32;
                 count(current(stacks), -(((used - slices) * SLICE_BYTES) as i64));
             }
@@ -377,7 +380,7 @@ pub(crate) unsafe fn resize_in_place(stacks: *mut Stacks, page: *mut Page, bytes
             }
         };
         run.touch(used, slices - used);
-        (*page).carved = slices as u32;
+        (*page).carved.set(slices as u32);
         (*page).reserved = run.count as u32;
         (*page).wake += 1;
         count(current(stacks), ((slices - used) * SLICE_BYTES) as i64);
@@ -447,7 +450,6 @@ unsafe fn try_move(from: *mut Page, to: *mut Page, bytes: usize) -> bool {
     }
     // SAFETY: N1: both runs are the caller's, committed, disjoint, and `to` was never written.
     unsafe {
-        stats::add(Counter::OsCalls, 1);
         if os::move_pages((*from).start, (*to).start, bytes).is_err() {
             // ORDER: Relaxed: as above.
             MOVED_COUNT.fetch_sub(1, Ordering::Relaxed);
@@ -456,7 +458,7 @@ unsafe fn try_move(from: *mut Page, to: *mut Page, bytes: usize) -> bool {
         (*to).flags |= MOVED;
         // The source reads zero now, and stays a mapping of its own only if it was one before.
         let run: Run = run_of(from);
-        run.forget(0, (*from).carved as usize);
+        run.forget(0, (*from).carved.get() as usize);
     }
     true
 }

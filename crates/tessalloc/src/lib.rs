@@ -122,7 +122,10 @@ pub use arena::{Arena, ArenaError, ArenaFunctions, ArenaInfo, ArenaOptions, aren
 #[cfg(not(loom))]
 pub use buffer::{Buffer, BufferStats};
 #[cfg(not(any(loom, target_os = "none")))]
-pub use global::{Configured, Tessalloc, VERSION, print_options, print_stats, purge, stats};
+pub use global::{
+    Configured, Tessalloc, VERSION, page_stats, print_options, print_process_to, print_stats, print_to, process_info,
+    purge, query, stats, thread_totals, write_json,
+};
 #[cfg(not(any(loom, target_os = "none")))]
 pub use heaps::{
     BlockInfo, Heap, HeapId, HeapInfo, HeapOptions, LimitKind, LimitReached, OutOfMemory, heap_at, heap_count, heap_of,
@@ -131,4 +134,15 @@ pub use heaps::{
 #[cfg(not(any(loom, target_os = "none")))]
 pub use options::{Opt, Options};
 #[cfg(not(any(loom, target_os = "none")))]
-pub use stats::Stats;
+pub use report::{
+    ErrorKind, ErrorReport, RawError, RawOnError, RawOutput, Sink, set_on_error, set_output, set_raw_on_error,
+    set_raw_output,
+};
+#[cfg(not(any(loom, target_os = "none")))]
+pub use stats::pages::{ClassFigure, ClassStats, OtherFigure, OtherPages, PageStats};
+#[cfg(not(any(loom, target_os = "none")))]
+pub use stats::process::{ProcessFigure, ProcessInfo};
+#[cfg(not(any(loom, target_os = "none")))]
+pub use stats::query::{Query, QueryError};
+#[cfg(not(any(loom, target_os = "none")))]
+pub use stats::{Figure, STATS_VERSION, Stats, ThreadFigure, ThreadTotals};

@@ -190,7 +190,7 @@ unsafe fn take_run(heap: *mut Core, slices: usize, align: usize) -> (*mut u8, bo
     let _guard = LOCK.lock();
     // SAFETY: the run and its descriptor are this thread's; under the lock.
     unsafe {
-        (*page).used = 1;
+        (*page).used.set(1);
         (*page).set_kind(Kind::Offset);
         (*page).set_heap(heap);
         pages_of(heap, 0).link(page);
@@ -224,7 +224,7 @@ unsafe fn put(page: *mut Page, address: *mut u8) -> usize {
         pages.unlink(page);
         let bytes = match (*page).block_bytes as usize {
             0 => {
-                (*page).used = 0;
+                (*page).used.set(0);
                 (*page).reserved as usize * SLICE_BYTES
             }
             bytes => {

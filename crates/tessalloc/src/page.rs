@@ -8,12 +8,13 @@
 //! | `owner`      | thread | holder         | Release | P1 the address of a thread's record, with [`OWNER_ENDED`](crate::exchange::OWNER_ENDED) if that thread has ended; or 0 = nobody |
 //! | `start`      | –      | set once       | plain   | P2 the first byte of the page, on a slice                       |
 //! | `free`       | blocks | holder         | plain   | P3 a list of free carved blocks of this page, outside all holes |
-//! | `used`       | blocks | holder         | plain   | P4 carved blocks that are handed out: used by the program, on a stack, or on their way home |
+//! | `used`       | blocks | holder         | Relaxed | P4 carved blocks that are handed out: used by the program, on a stack, or on their way home |
 //! | `wake`       | blocks | holder         | plain   | P5 when `used` falls to it the page is looked at: 0 in a queue, 7/8 of `reserved` when full |
-//! | `carved`     | blocks | holder         | plain   | P6 used ≤ carved ≤ reserved: blocks made so far; the rest was never touched as blocks |
+//! | `carved`     | blocks | holder         | Relaxed | P6 used ≤ carved ≤ reserved: blocks made so far; the rest was never touched as blocks |
 //! | `reserved`   | blocks | set once       | plain   | P6 blocks that fit                                              |
 //! | `block_bytes`| bytes  | set once       | plain   | P7 that of `class`; 0 in a large run                            |
 //! | `class`      | –      | set once       | plain   | P7                                                              |
+//! | `class_seen` | –      | set once       | Relaxed | P7 the same, for who counts pages without holding them          |
 //! | `kind`       | –      | region         | Relaxed | P8 [`Kind::Free`] exactly while the slices are free or warm     |
 //! | `flags`      | –      | holder         | plain   | P9 `IN_QUEUE` exactly while a theap's queue links it            |
 //! | `holes`      | OS pages | holder       | plain   | P10 a one: that OS page was purged, and every block that overlaps it is free and not in `free` |
@@ -36,6 +37,7 @@ use crate::region::SLICE_BYTES;
 use crate::remote::{Links, List, RemoteWord, State};
 use crate::report::check;
 use crate::size_class::SizeClass;
+use crate::stats::OwnCount;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::thread::Thread;
 
@@ -83,15 +85,15 @@ pub(crate) struct Page {
     pub(crate) owner: AtomicUsize,
     pub(crate) start: *mut u8,
     pub(crate) free: *mut Block,
-    pub(crate) used: u32,
+    pub(crate) used: OwnCount,
     pub(crate) wake: u32,
-    pub(crate) carved: u32,
+    pub(crate) carved: OwnCount,
     pub(crate) reserved: u32,
     pub(crate) block_bytes: u32,
     pub(crate) class: u8,
     pub(crate) kind: AtomicU8,
     pub(crate) flags: u8,
-    _pad: u8,
+    pub(crate) class_seen: AtomicU8,
     pub(crate) holes: [u64; 2],
 
     pub(crate) remote: RemoteWord,
@@ -185,12 +187,14 @@ impl Page {
     pub(crate) fn begin(&mut self, start: *mut u8, class: SizeClass, owner: usize, reserved: u32) {
         self.start = start;
         self.free = null_mut();
-        self.used = 0;
+        self.used.set(0);
         self.wake = 0;
-        self.carved = 0;
+        self.carved.set(0);
         self.reserved = reserved;
         self.block_bytes = class.block_bytes() as u32;
         self.class = class.index() as u8;
+        // ORDER: Relaxed: a picture for who counts pages.
+        self.class_seen.store(self.class, Ordering::Relaxed);
         self.flags = 0;
         self.holes = [0; 2];
         self.next = null_mut();
@@ -260,8 +264,9 @@ impl Page {
         // SAFETY: the caller's duty; P3 is kept since the block overlaps no hole: it was handed out (P10).
         unsafe { Block::set_next(block, self.free) };
         self.free = block;
-        self.used -= 1;
-        self.used == self.wake
+        let used = self.used.get() - 1;
+        self.used.set(used);
+        used == self.wake
     }
 
     /// Puts a remote list home. True if the page wants to be looked at (P5).
@@ -273,22 +278,23 @@ impl Page {
             return false;
         }
         let links = PageLinks(self.start);
-        check!(self.used >= u32::from(list.count), "more blocks came home than were handed out");
+        let before = self.used.get();
+        check!(before >= u32::from(list.count), "more blocks came home than were handed out");
         // SAFETY: R1: the list's blocks are the holder's now.
         unsafe { Block::set_next(links.block(list.tail), self.free) };
         self.free = links.block(list.head);
-        let before = self.used;
-        self.used -= u32::from(list.count);
-        if self.used == 0 && self.holes == [0; 2] {
+        let used = before - u32::from(list.count);
+        self.used.set(used);
+        if used == 0 && self.holes == [0; 2] {
             self.start_anew();
         }
-        before > self.wake && self.used <= self.wake
+        before > self.wake && used <= self.wake
     }
 
     /// When nothing of it is in use, and it has no holes: blocks are made anew, in order.
     pub(crate) fn start_anew(&mut self) {
         self.free = null_mut();
-        self.carved = 0;
+        self.carved.set(0);
         self.flags &= !FRESH;
     }
 
@@ -348,9 +354,10 @@ impl Page {
 
     /// Makes up to `want` (≥ 1) new blocks that lie in a row and have no links. The page has some left.
     pub(crate) fn carve_untouched(&mut self, want: u32) -> (*mut u8, u32) {
-        let count = want.min(self.reserved - self.carved);
-        let first = self.start.wrapping_add(self.carved as usize * self.block_bytes as usize);
-        self.carved += count;
+        let carved = self.carved.get();
+        let count = want.min(self.reserved - carved);
+        let first = self.start.wrapping_add(carved as usize * self.block_bytes as usize);
+        self.carved.set(carved + count);
         self.used += count;
         self.flags &= !REST_PURGED;
         (first, count)

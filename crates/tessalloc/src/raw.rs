@@ -8,6 +8,7 @@ use crate::block::Block;
 use crate::large;
 use crate::page::{Kind, OF_HEAP, Page};
 use crate::region;
+use crate::report::{self, ErrorKind};
 use crate::scavenger;
 pub(crate) use crate::size_class::SMALL_BYTES_MAX;
 use crate::size_class::{BLOCK_BYTES, SizeClass, TABLE_BYTES_MAX};
@@ -145,7 +146,7 @@ pub fn zeroed_aligned(size: usize, align: usize) -> *mut u8 {
 pub fn calloc(count: usize, size: usize) -> *mut u8 {
     match count.checked_mul(size) {
         Some(bytes) => zeroed_aligned(bytes, C_ALIGN),
-        None => null_mut(),
+        None => report::refused(ErrorKind::Overflow, usize::MAX),
     }
 }
 
@@ -158,16 +159,33 @@ fn alloc_slow(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *
         } else {
             alloc_once(stacks, size, align, zeroed)
         };
-    if !block.is_null() || size > BYTES_MAX || !align.is_power_of_two() {
-        return block;
+    if !block.is_null() { block } else { alloc_again(size, align, zeroed) }
+}
+
+/// Says why there is no block, after one more try if that may help.
+#[cold]
+#[inline(never)]
+fn alloc_again(size: usize, align: usize, zeroed: bool) -> *mut u8 {
+    if size > BYTES_MAX || !align.is_power_of_two() {
+        return refuse(size, align);
     }
     // Memory is out: what is held but not used goes back, and it is tried once more.
-    if region::is_beyond_all(size, align) {
-        return null_mut();
+    if !region::is_beyond_all(size, align) {
+        // Whatever the system took back: warm runs and empty pages are free slices now.
+        scavenger::purge_all(scavenger::HASTY_TRIES);
+        let block = alloc_once(tls::get(), size, align, zeroed);
+        if !block.is_null() {
+            return block;
+        }
     }
-    // Whatever the system took back: warm runs and empty pages are free slices now.
-    scavenger::purge_all(scavenger::HASTY_TRIES);
-    alloc_once(tls::get(), size, align, zeroed)
+    report::refused(ErrorKind::OutOfMemory, size)
+}
+
+/// Null for a request that nobody could serve.
+#[cold]
+pub(crate) fn refuse(size: usize, align: usize) -> *mut u8 {
+    let kind = if align.is_power_of_two() { ErrorKind::Overflow } else { ErrorKind::InvalidArgument };
+    report::refused(kind, size)
 }
 
 fn alloc_once(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *mut u8 {
@@ -248,7 +266,7 @@ pub unsafe fn realloc_aligned(block: *mut u8, size: usize, align: usize) -> *mut
         return aligned(size, align);
     }
     if size > BYTES_MAX {
-        return null_mut();
+        return report::refused(ErrorKind::Overflow, size);
     }
     // SAFETY: the caller's duty, for all of this function.
     unsafe {

@@ -298,6 +298,13 @@ impl Region {
         self.frontier.load(Ordering::Acquire)
     }
 
+    /// The slices of a chunk at which runs, or their parts in it, begin.
+    pub(crate) fn starts_of(&self, chunk: u32) -> u64 {
+        let chunk = self.chunk(chunk);
+        // ORDER: Relaxed: a picture; the runs may be given back meanwhile.
+        chunk.starts.load(Ordering::Relaxed) & chunk.taken.load(Ordering::Relaxed)
+    }
+
     /// The first slice of the run that holds a slice; `None` if the slice is free.
     pub(crate) fn start_of(&self, slice: usize) -> Option<usize> {
         let at = (slice % CHUNK_SLICES as usize) as u32;

@@ -9,6 +9,7 @@
 //! |-----------|--------|----------------------------------------------------------------------------------------|
 //! | `batches` | blocks | B1 `count` < `limit` ≤ [`BATCH_BLOCKS_MAX`]; so many places are noted, of blocks of the page  |
 //! | `pending` | bytes  | B2 of all batches together, small blocks counted as 64; at most [`BYTES_MAX`] stay behind |
+//! | `sent`, `sent_bytes` | batches, bytes | written by the holder, read by all (Relaxed)                              |
 
 use core::ptr::null_mut;
 
@@ -18,6 +19,8 @@ use crate::heap;
 use crate::page::{Page, PageLinks};
 use crate::region::{self, Run, SLICE_BYTES};
 use crate::remote::{Links, List};
+use crate::stats;
+use crate::sync::{AtomicU64, Ordering};
 
 const BATCH_COUNT: usize = 16;
 /// A batch of so many blocks goes out, and one of so many bytes: a whole page of one slice.
@@ -59,13 +62,14 @@ pub(crate) struct Ring {
     /// Taken with the first batch, given back when the thread rests; null when there is none.
     open: *mut Open,
     pending: u32,
-    /// Batches sent since the thread began.
-    pub(crate) sent: u64,
+    /// Batches sent since the thread began, and the bytes of their blocks.
+    sent: AtomicU64,
+    sent_bytes: AtomicU64,
 }
 
 impl Ring {
     pub(crate) const fn new() -> Self {
-        Self { open: null_mut(), pending: 0, sent: 0 }
+        Self { open: null_mut(), pending: 0, sent: AtomicU64::new(0), sent_bytes: AtomicU64::new(0) }
     }
 
     /// Descriptors of neighbouring pages fall into neighbouring places.
@@ -116,6 +120,7 @@ impl Ring {
         unsafe {
             if self.open.is_null() && !self.begin() {
                 // Memory is out: the block goes home alone.
+                self.count_sent((*page).block_bytes, 1);
                 let at = PageLinks((*page).start).distance(block);
                 send_home(page, List { head: at, tail: at, count: 1 });
                 return;
@@ -181,6 +186,23 @@ impl Ring {
         self.pending = 0;
     }
 
+    fn count_sent(&self, block_bytes: u32, count: u32) {
+        stats::bump(&self.sent, 1);
+        stats::bump(&self.sent_bytes, u64::from(block_bytes) * u64::from(count));
+    }
+
+    /// Batches sent since the thread began, and the bytes of their blocks; from any thread.
+    pub(crate) fn sent(&self) -> (u64, u64) {
+        // ORDER: Relaxed: figures.
+        (self.sent.load(Ordering::Relaxed), self.sent_bytes.load(Ordering::Relaxed))
+    }
+
+    /// The same, and counts from 0 again: the thread ends.
+    pub(crate) fn take_sent(&mut self) -> (u64, u64) {
+        // ORDER: Relaxed: figures.
+        (self.sent.swap(0, Ordering::Relaxed), self.sent_bytes.swap(0, Ordering::Relaxed))
+    }
+
     /// Sends the batch at a place home, if there is one.
     ///
     /// # Safety
@@ -190,9 +212,9 @@ impl Ring {
         let open = unsafe { &mut *self.open };
         let batch = core::mem::replace(&mut open.batches[place], NO_BATCH);
         if !batch.page.is_null() {
-            self.sent += 1;
             // SAFETY: B1; the caller holds the ring, so the batch is out of it for good.
             unsafe {
+                self.count_sent((*batch.page).block_bytes, batch.count);
                 let weight = Self::weight((*batch.page).block_bytes) * batch.count;
                 self.pending = self.pending.saturating_sub(weight);
                 let places = &mut open.places;

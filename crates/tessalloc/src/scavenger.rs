@@ -154,7 +154,7 @@ fn spawn() {
 /// The background thread. It allocates nothing and has no record.
 extern "C" fn run(_: *mut c_void) -> *mut c_void {
     if Opt::Verbose.is_on() {
-        Line::new().text("background thread started").write();
+        Line::new().text("background thread started").write_inside();
     }
     loop {
         wait(&CLOCK, 0, TICK_MS);

@@ -370,12 +370,24 @@ impl Thread {
         }
     }
 
-    /// Counts bytes that left pages (or came home, below 0), for the thread and for its heap.
+    /// Counts bytes that left pages (or came home, below 0), for the thread and for its heap. Of a first-class heap, what comes home
+    /// was freed just now, by whatever thread; of the default heap, who frees counts that: [`Thread::count_freed`].
     #[inline]
     fn count(&mut self, bytes: i64) {
         self.counts.allocated(bytes);
         if !self.heap.is_null() {
             first_class::count(self.heap, bytes);
+            if bytes < 0 {
+                self.counts.freed(bytes.unsigned_abs());
+            }
+        }
+    }
+
+    /// Counts bytes among those that came home: this thread freed them itself.
+    #[inline]
+    pub(crate) fn count_freed(&self, bytes: u64) {
+        if self.heap.is_null() {
+            self.counts.freed(bytes);
         }
     }
 
@@ -414,6 +426,7 @@ impl Thread {
 
     /// Makes an adopted page this thread's.
     unsafe fn adopt(&mut self, page: *mut Page) {
+        stats::add(Counter::Reclaims, 1);
         // SAFETY: R4: held by this thread since it took it from the list.
         unsafe {
             (*page).wake = 0;
@@ -619,7 +632,7 @@ impl Thread {
             let bytes = class.block_bytes();
             // Blocks are as aligned as their size says, for requests of such alignments come to this class.
             let align = 1 << bytes.trailing_zeros();
-            let at = ((*page).carved as usize * 16).next_multiple_of(align);
+            let at = ((*page).carved.get() as usize * 16).next_multiple_of(align);
             let count = count.min(((STARTER_TABLE_AT.saturating_sub(at)) / bytes) as u32);
             if count == 0 {
                 return NO_BLOCKS;
@@ -632,7 +645,7 @@ impl Thread {
                 let next = if i + 1 == count as usize { null_mut() } else { (*page).start.add(block + bytes).cast() };
                 Block::set_next((*page).start.add(block).cast(), next);
             }
-            (*page).carved = end.div_ceil(16) as u32;
+            (*page).carved.set(end.div_ceil(16) as u32);
             (*page).used += count;
             Refill { first: (*page).start.add(at).cast(), count, is_fresh: false }
         }
@@ -676,6 +689,7 @@ impl Thread {
             if !self.theap.starter.is_null() {
                 let page = self.theap.starter;
                 self.count(-(SLICE_BYTES as i64));
+                self.count_freed(SLICE_BYTES as u64);
                 self.abandon(page);
             }
         }
@@ -737,7 +751,7 @@ impl Thread {
             self.inbox.take();
             self.for_each_page(|page| {
                 crate::holes::forget(page);
-                (*page).used = 0;
+                (*page).used.set(0);
                 (*page).wake = 0;
                 (*page).start_anew();
                 (*page).flags = (*page).flags & !(FULL | REST_PURGED) | IN_QUEUE;
@@ -799,6 +813,7 @@ impl Thread {
             if !self.theap.starter.is_null() && (*self.theap.starter).used == 0 {
                 heap::release(core::mem::replace(&mut self.theap.starter, null_mut()));
                 self.count(-(SLICE_BYTES as i64));
+                self.count_freed(SLICE_BYTES as u64);
             }
         }
         bytes

@@ -28,8 +28,8 @@ use crate::remote::List;
 use crate::report::{self, check};
 use crate::ring::{Ring, send_home};
 use crate::size_class::{BLOCK_BYTES, CLASS_COUNT, ONE_SLICE_BYTES_MAX, SizeClass};
-use crate::stats::{self, Counter};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering, tls};
+use crate::stats::{self, Counter, Counts};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Lock, Ordering, tls};
 use crate::theap::{EMPTY, ENDED, STARTER_TABLE_AT, Stacks, Theap};
 
 const UNUSED: u32 = 0;
@@ -37,45 +37,8 @@ const LIVE: u32 = 1;
 /// The thread has given up all that the record held, and leaves its gate; or it is gone, in a forked child.
 const ENDING: u32 = 2;
 
-/// Figures of one thread, written inside its gate, read by all.
-pub(crate) struct Counts {
-    allocated_bytes: AtomicU64,
-    pub(crate) slow: AtomicU64,
-}
-
 /// A thread reports what it allocated and freed in steps of so many bytes.
 const REPORT_BYTES: i64 = 256 << 10;
-
-impl Counts {
-    const fn new() -> Self {
-        Self { allocated_bytes: AtomicU64::new(0), slow: AtomicU64::new(0) }
-    }
-
-    /// Counts bytes that left pages (or came home, below 0).
-    #[inline]
-    pub(crate) fn allocated(&self, bytes: i64) {
-        // ORDER: Relaxed: one writer; readers want a recent figure.
-        let sum = (self.allocated_bytes.load(Ordering::Relaxed) as i64).wrapping_add(bytes);
-        self.allocated_bytes.store(sum as u64, Ordering::Relaxed);
-    }
-
-    /// Bytes not yet reported.
-    pub(crate) fn unreported(&self) -> i64 {
-        // ORDER: Relaxed: as above.
-        self.allocated_bytes.load(Ordering::Relaxed) as i64
-    }
-
-    /// Reports; true if memory came free and somebody should look whether it can go back.
-    #[cold]
-    #[inline(never)]
-    fn report(&self) -> bool {
-        let sum = self.unreported();
-        stats::add(Counter::AllocatedBytes, sum as u64);
-        // ORDER: Relaxed: as above.
-        self.allocated_bytes.store(0, Ordering::Relaxed);
-        sum < 0
-    }
-}
 
 /// All that the allocator keeps for one thread.
 #[repr(C, align(128))]
@@ -187,10 +150,7 @@ impl Thread {
 
     /// Hands the record's figures to the process's. True if memory came free.
     fn report_all(&mut self) -> bool {
-        stats::add(Counter::RemoteBatches, core::mem::take(&mut self.ring.sent));
-        // ORDER: Relaxed: one writer.
-        stats::add(Counter::SlowCount, self.counts.slow.swap(0, Ordering::Relaxed));
-        self.counts.report()
+        self.counts.end(self.ring.take_sent())
     }
 
     pub(crate) fn is_live(&self) -> bool {
@@ -216,6 +176,7 @@ impl Thread {
         // The shared record's lock is held: a background thread's start may allocate, and so may want that lock.
         if !core::ptr::eq(self, SHARED.0.get()) {
             crate::scavenger::look(freed);
+            report::catch_up();
         }
     }
 
@@ -300,6 +261,7 @@ impl Thread {
         unsafe {
             // ORDER: Relaxed: if it is this thread's token, this thread wrote it; any other value means "not mine".
             if !self.ring.has(page) && (*page).owner.load(Ordering::Relaxed) == self.token() {
+                self.count_freed(u64::from((*page).block_bytes));
                 self.put_home(page, block);
             } else {
                 self.ring.add_and_send(page, block, block_bytes);
@@ -350,6 +312,7 @@ impl Thread {
                     let page = page_of(block.cast());
                     // ORDER: Relaxed: as in `free_small`.
                     if (*page).owner.load(Ordering::Relaxed) == self.token() {
+                        self.count_freed(u64::from((*page).block_bytes));
                         self.put_home(page, block);
                     } else {
                         self.ring.add_and_send(page, block, (*page).block_bytes);
@@ -435,8 +398,9 @@ pub(crate) fn shared() -> *mut Thread {
 #[cold]
 #[inline(never)]
 fn start() -> Option<*mut Thread> {
+    // What these two call may allocate, and so start this thread: before the look below.
+    options::load();
     if stats::value(Counter::ThreadsTotal) > 0 {
-        // May allocate, and so start this thread: before the look below.
         crate::fork::start();
     }
     // A caller may still have the word from before its first call here.
@@ -444,20 +408,19 @@ fn start() -> Option<*mut Thread> {
     if word.cast_const() != &raw const EMPTY {
         return current(word);
     }
-    options::load();
     crate::fork::notice_raw_fork();
     let thread = take_record()?;
     // SAFETY: L1: the record is this thread's from here on.
     unsafe {
         (*thread).exit_round = 0;
         stats::add(Counter::Threads, 1);
-        stats::add(Counter::ThreadsTotal, 1);
         // From here on this thread can allocate, as the calls below may.
         tls::set(&raw mut (*thread).stacks);
     }
     start_process();
     // Without memory for it the record stays live after the thread's end: a leak, nothing worse.
     os::exit_hook_arm(thread.cast());
+    report::catch_up();
     Some(thread)
 }
 
@@ -513,7 +476,6 @@ fn take_space(bytes: usize) -> Option<*mut u8> {
             os::advise_small_pages(at, mapped);
         }
         os::name(at, mapped);
-        stats::add(Counter::OsCalls, 2);
         *space = (at, mapped);
     }
     let at = space.0;
@@ -676,6 +638,7 @@ unsafe fn free_in_region(stacks: *mut Stacks, region: &'static Region, slice: us
             Kind::Small => first_class::free_small(stacks, page, address.cast()),
             Kind::Large if (*page).start == address => crate::large::free(stacks, page),
             Kind::Offset => crate::offset::free(stacks, page, address),
+            Kind::Warm if (*page).start == address => report::double_free("free", address.addr()),
             _ => report::foreign_pointer("free", address.addr()),
         }
     }
@@ -692,8 +655,10 @@ unsafe fn free_in_page(stacks: *mut Stacks, page: *mut Page, block: *mut Block, 
             }
             // A thread without a record sends each block home by itself.
             None => {
+                stats::add(Counter::FreedBytesTotal, u64::from((*page).block_bytes));
                 Block::set_next(block, null_mut());
                 let at = PageLinks((*page).start).distance(block);
+                stats::add(Counter::FreedBytesTotal, u64::from((*page).block_bytes));
                 send_home(page, List { head: at, tail: at, count: 1 });
             }
         }
@@ -726,24 +691,27 @@ pub(crate) unsafe fn usable_bytes(address: *const u8, action: &str) -> usize {
             Kind::Small => (*page).block_bytes as usize,
             Kind::Large if (*page).start.cast_const() == address => crate::large::usable_bytes(page),
             Kind::Offset => crate::offset::usable_bytes(page, address),
+            Kind::Warm if (*page).start.cast_const() == address => report::double_free(action, address.addr()),
             _ => report::foreign_pointer(action, address.addr()),
         }
     }
 }
 
-/// What live threads have not yet reported.
+/// What live records have not yet reported.
 pub(crate) fn pending() -> stats::Pending {
     let mut pending = stats::Pending::default();
     for thread in all().chain(all_of_heaps()).chain(core::iter::once(SHARED.0.get())) {
-        // SAFETY: L2; the figures are atomic, and `sent` may be read a moment apart.
-        unsafe {
-            pending.allocated_bytes = pending.allocated_bytes.wrapping_add((*thread).counts.unreported());
-            // ORDER: Relaxed: figures.
-            pending.slow_count += (*thread).counts.slow.load(Ordering::Relaxed);
-            pending.remote_batches += (&raw const (*thread).ring.sent).read_volatile();
-        }
+        // SAFETY: L2; the figures are atomic.
+        unsafe { pending.add(&(*thread).counts, (*thread).ring.sent()) };
     }
     pending
+}
+
+/// What the calling thread allocated and freed so far.
+pub(crate) fn totals() -> stats::ThreadTotals {
+    // SAFETY: the calling thread's record.
+    current_if_started()
+        .map_or_else(Default::default, |thread| unsafe { (*thread).counts.totals((*thread).ring.sent().1) })
 }
 
 /// The locks of this file, in their order, for a fork.

@@ -257,7 +257,7 @@ static void own_functions(void) {
   memset(&stats, 0xff, sizeof stats);
   stats.struct_bytes = sizeof stats;
   tessalloc_stats(&stats);
-  CHECK(stats.version == 1 && stats.struct_bytes == sizeof stats && stats.remote_batches != UINT64_MAX);
+  CHECK(stats.version == 2 && stats.struct_bytes == sizeof stats && stats.remote_batches != UINT64_MAX);
   memset(&stats, 0xff, sizeof stats);
   stats.struct_bytes = 16;
   tessalloc_stats(&stats);
@@ -270,7 +270,7 @@ static void own_functions(void) {
   table->free(block);
   stats.struct_bytes = sizeof stats;
   table->stats(&stats);
-  CHECK(stats.version == 1);
+  CHECK(stats.version == 2);
   for (size_t size = 0; size < 200000; size = size * 5 / 4 + 1) {
     block = tessalloc_malloc(size);
     CHECK(tessalloc_good_size(size) >= size && tessalloc_usable_size(block) >= size);

@@ -331,19 +331,7 @@ pub(crate) fn commit_is_dear() -> bool {
 }
 
 fn overcommits_never() -> bool {
-    let mut digit = [0u8; 1];
-    // SAFETY: opens, reads one byte into `digit`, closes; the path is a C string.
-    unsafe {
-        let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
-        let path = c"/proc/sys/vm/overcommit_memory";
-        let fd = syscall(libc::SYS_openat, [libc::AT_FDCWD as isize as usize, path.as_ptr().addr(), flags, 0, 0, 0]);
-        if fd < 0 {
-            return false;
-        }
-        let got = syscall(libc::SYS_read, [fd as usize, digit.as_mut_ptr().addr(), 1, 0, 0, 0]);
-        syscall(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]);
-        got == 1 && digit[0] == b'2'
-    }
+    File::open(c"/proc/sys/vm/overcommit_memory").is_some_and(|file| file.read(&mut [0]) == b"2")
 }
 
 /// A mapping that is locked from birth refuses MADV_DONTNEED; one that nobody can touch shows it without costing memory.
@@ -355,6 +343,127 @@ fn locks_new_mappings() -> bool {
         let locked = madvise(at, bytes, libc::MADV_DONTNEED).is_err();
         release(at, bytes);
         locked
+    }
+}
+
+/// A file of the kernel, read once from its start.
+struct File(usize);
+
+impl File {
+    fn open(path: &core::ffi::CStr) -> Option<Self> {
+        let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
+        let at = libc::AT_FDCWD as isize as usize;
+        // SAFETY: opens a file; the path is a C string.
+        let opened =
+            unsafe { syscall(libc::SYS_openat, [at, path.to_bytes_with_nul().as_ptr().addr(), flags, 0, 0, 0]) };
+        usize::try_from(opened).ok().map(Self)
+    }
+
+    /// The next part; empty at the end, or when the kernel refuses.
+    fn read<'a>(&self, into: &'a mut [u8]) -> &'a [u8] {
+        // SAFETY: writes at most the length of `into`, into it.
+        let got = unsafe { syscall(libc::SYS_read, [self.0, into.as_mut_ptr().addr(), into.len(), 0, 0, 0]) };
+        &into[..usize::try_from(got).unwrap_or(0)]
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: opened by `open`, and used by nobody else.
+        unsafe { syscall(libc::SYS_close, [self.0, 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// The number that starts a text, after blanks.
+fn number(text: &[u8]) -> Option<u64> {
+    let text = text.trim_ascii_start();
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    let (mut value, mut any) = (0u64, false);
+    for digit in digits {
+        value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+        any = true;
+    }
+    any.then_some(value)
+}
+
+/// Rows of `/proc/self/status` in KiB, by the start of their lines.
+fn status_kib<const N: usize>(rows: [&[u8]; N]) -> [Option<u64>; N] {
+    let mut found = [None; N];
+    let Some(file) = File::open(c"/proc/self/status") else { return found };
+    // A line is cut at the buffer's end: those of long lists, which are none of ours.
+    let (mut line, mut len) = ([0u8; 64], 0);
+    let mut part = [0u8; 512];
+    // Bound: the file's length.
+    loop {
+        let got = file.read(&mut part);
+        if got.is_empty() {
+            return found;
+        }
+        for byte in got {
+            if *byte == b'\n' {
+                for (row, value) in rows.iter().zip(&mut found) {
+                    if let Some(rest) = line[..len].strip_prefix(*row) {
+                        *value = number(rest);
+                    }
+                }
+                len = 0;
+            } else if len < line.len() {
+                line[len] = *byte;
+                len += 1;
+            }
+        }
+    }
+}
+
+/// Microseconds since the process began, in steps of the kernel's ticks (10 ms).
+fn elapsed_us() -> Option<u64> {
+    /// Fields of `/proc/self/stat` between the program's name, which ends with the last parenthesis, and the start in ticks.
+    const FIELDS_BEFORE: usize = 19;
+    let mut text = [0u8; 1024];
+    let text = File::open(c"/proc/self/stat")?.read(&mut text);
+    let name_end = text.iter().rposition(|byte| *byte == b')')?;
+    let ticks = number(text.get(name_end + 2..)?.split(|byte| *byte == b' ').nth(FIELDS_BEFORE)?)?;
+    // SAFETY: `getauxval` reads what the kernel left for the process.
+    let hz = unsafe { libc::getauxval(libc::AT_CLKTCK) } as u64;
+    let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `at` is ours to write.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut at) };
+    let now = at.tv_sec as u64 * 1_000_000 + at.tv_nsec as u64 / 1_000;
+    Some(now.saturating_sub(ticks.checked_mul(1_000_000)?.checked_div(hz)?))
+}
+
+/// What the kernel says of the process. Memory is of one moment: resident now is never above the most so far, which is that of
+/// this program alone (`getrusage` carries over what the process was before it became this one).
+pub(crate) fn process_figures() -> super::ProcessFigures {
+    /// The kernel's own `struct rusage`: times in seconds and microseconds, then counts.
+    #[repr(C)]
+    struct Usage {
+        user: [libc::c_long; 2],
+        system: [libc::c_long; 2],
+        memory: [libc::c_long; 4],
+        minor_faults: libc::c_long,
+        major_faults: libc::c_long,
+        rest: [libc::c_long; 8],
+    }
+    let time_us = |time: [libc::c_long; 2]| time[0] as u64 * 1_000_000 + time[1] as u64;
+    let mut usage = core::mem::MaybeUninit::<Usage>::zeroed();
+    let who = libc::RUSAGE_SELF as usize;
+    // SAFETY: the kernel writes the structure given; zeroes are a valid one.
+    let usage = unsafe {
+        let result = syscall(libc::SYS_getrusage, [who, usage.as_mut_ptr().addr(), 0, 0, 0, 0]);
+        (result == 0).then(|| usage.assume_init())
+    };
+    let [rss, rss_peak, data, stack] =
+        status_kib([b"VmRSS:", b"VmHWM:", b"VmData:", b"VmStk:"]).map(|kib| kib.map(|kib| kib << 10));
+    super::ProcessFigures {
+        elapsed_us: elapsed_us(),
+        user_us: usage.as_ref().map(|usage| time_us(usage.user)),
+        system_us: usage.as_ref().map(|usage| time_us(usage.system)),
+        rss_bytes: rss,
+        rss_peak_bytes: rss_peak,
+        commit_bytes: data.zip(stack).map(|(data, stack)| data + stack),
+        minor_faults: usage.as_ref().map(|usage| usage.minor_faults as u64),
+        major_faults: usage.as_ref().map(|usage| usage.major_faults as u64),
     }
 }
 

@@ -12,6 +12,7 @@
 //! | [`advise_node`] | range lies in a reservation | advice: where what becomes resident from now on should come from |
 //! | [`env_each`] | what is shown is used in the call only | in the environment's order; false before the C library is up: ask again later |
 //! | [`wait`], [`wake`] | the word outlives the call | as futex: may wake spuriously, returns at the timeout |
+//! | [`process_figures`] | – | what the system tells, else `None`; opens and closes, holds no descriptor |
 //!
 //! A call that fails leaves its ranges accessible; a range that `move_pages`, `purge` or `renew` was to give back or fill may have
 //! lost its contents, except the source of `move_pages`.
@@ -40,12 +41,18 @@ mod system;
 mod system;
 
 #[cfg(not(tessalloc_sim))]
-pub(crate) use system::*;
+use system as here;
 
 #[cfg(tessalloc_sim)]
 pub mod sim;
 #[cfg(tessalloc_sim)]
-pub(crate) use sim::*;
+use sim as here;
+
+mod calls;
+pub(crate) use calls::{
+    Call, advise_node, advise_small_pages, calls, commit, move_pages, populate_huge, purge, release, renew, reserve,
+};
+pub(crate) use here::*;
 
 #[cfg(test)]
 mod contract;
@@ -67,4 +74,17 @@ pub struct OsError {
     pub call: &'static str,
     /// The system's code: `errno`, or `GetLastError`.
     pub code: i32,
+}
+
+/// What the system says of the process; `None`: it does not tell. Times in microseconds, memory in bytes.
+#[derive(Default)]
+pub(crate) struct ProcessFigures {
+    pub(crate) elapsed_us: Option<u64>,
+    pub(crate) user_us: Option<u64>,
+    pub(crate) system_us: Option<u64>,
+    pub(crate) rss_bytes: Option<u64>,
+    pub(crate) rss_peak_bytes: Option<u64>,
+    pub(crate) commit_bytes: Option<u64>,
+    pub(crate) minor_faults: Option<u64>,
+    pub(crate) major_faults: Option<u64>,
 }

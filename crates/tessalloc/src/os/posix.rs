@@ -145,6 +145,27 @@ pub(crate) fn commit_is_dear() -> bool {
     false
 }
 
+/// Times and faults by `getrusage`. What is resident it does not tell, and its most so far may be another program's, which the
+/// process was before: unknown.
+pub(crate) fn process_figures() -> super::ProcessFigures {
+    let mut usage = core::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: writes the structure given; zeroes are a valid one.
+    let done = keep_errno("getrusage", || unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) } as isize);
+    if done.is_err() {
+        return super::ProcessFigures::default();
+    }
+    // SAFETY: written just now.
+    let usage = unsafe { usage.assume_init() };
+    let time_us = |time: libc::timeval| Some(time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64);
+    super::ProcessFigures {
+        user_us: time_us(usage.ru_utime),
+        system_us: time_us(usage.ru_stime),
+        minor_faults: Some(usage.ru_minflt as u64),
+        major_faults: Some(usage.ru_majflt as u64),
+        ..Default::default()
+    }
+}
+
 /// Writes to standard error, as far as it goes.
 pub(crate) fn write_error(text: &[u8]) {
     // SAFETY: reads `text` only.

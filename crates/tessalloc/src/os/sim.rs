@@ -28,7 +28,9 @@ use core::fmt::Write;
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-pub(crate) use super::system::{COMMITS_PREFIX, at_exit, env_each, now_us, random, thread_id, wait, wake};
+pub(crate) use super::system::{
+    COMMITS_PREFIX, at_exit, env_each, now_us, process_figures, random, thread_id, wait, wake,
+};
 use super::{HUGE_BYTES, OsError, system};
 
 /// The code of a refused call: `ENOMEM` of Linux.

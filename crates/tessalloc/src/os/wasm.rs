@@ -130,6 +130,11 @@ pub(crate) fn commit_is_dear() -> bool {
     false
 }
 
+/// Not asked for here: all unknown.
+pub(crate) fn process_figures() -> super::ProcessFigures {
+    super::ProcessFigures::default()
+}
+
 /// Ends the instance by a trap.
 pub(crate) fn abort() -> ! {
     core::arch::wasm32::unreachable()

@@ -18,7 +18,7 @@ impl Page {
         assert!(self.start.addr().is_multiple_of(SLICE_BYTES), "P2: the page starts on a slice");
         assert_eq!(bytes, self.class().block_bytes(), "P7: the block size is the class's");
         assert_eq!(self.reserved as usize, page_bytes / bytes, "P6: as many blocks as fit");
-        assert!(self.used <= self.carved && self.carved <= self.reserved, "P6: used ≤ carved ≤ reserved");
+        assert!(self.used.get() <= self.carved.get() && self.carved <= self.reserved, "P6: used ≤ carved ≤ reserved");
 
         let overlaps_hole = |index: usize| {
             (0..page_bytes / os::page_bytes()).any(|unit| {
@@ -27,7 +27,7 @@ impl Page {
             })
         };
         let is_withdrawn: Vec<bool> = (0..self.reserved as usize).map(overlaps_hole).collect();
-        let mut is_free = vec![false; self.carved as usize];
+        let mut is_free = vec![false; self.carved.get() as usize];
         let mut block = self.free;
         while !block.is_null() {
             let at = block.addr().wrapping_sub(self.start.addr());
@@ -42,16 +42,16 @@ impl Page {
         }
         let withdrawn = is_withdrawn.iter().filter(|is_withdrawn| **is_withdrawn).count();
         assert!(
-            is_withdrawn[self.carved as usize..].iter().all(|is_withdrawn| !is_withdrawn),
+            is_withdrawn[self.carved.get() as usize..].iter().all(|is_withdrawn| !is_withdrawn),
             "P10: holes are of carved blocks"
         );
         let free = is_free.iter().filter(|is_free| **is_free).count();
         assert_eq!(
-            self.used as usize + free + withdrawn,
-            self.carved as usize,
+            self.used.get() as usize + free + withdrawn,
+            self.carved.get() as usize,
             "P4, P10: each carved block is used, free or in a hole"
         );
-        u64::from(self.used) * bytes as u64
+        u64::from(self.used.get()) * bytes as u64
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
             let page = self.page();
             let mut blocks = Vec::new();
             while page.carved < page.reserved {
-                let at = page.carved as usize * page.block_bytes as usize;
+                let at = page.carved.get() as usize * page.block_bytes as usize;
                 // SAFETY: this page is the test's, and has blocks to carve.
                 let (first, count) = unsafe { page.carve(u32::MAX) };
                 assert_eq!(first.addr(), page.start.addr() + at);
@@ -154,7 +154,7 @@ mod tests {
                 }
             }
             lone.check();
-            assert_eq!((page.used, page.holes), (page.reserved, [0; 2]));
+            assert_eq!((page.used.get(), page.holes), (page.reserved, [0; 2]));
             let mut all: Vec<*mut Block> = blocks.iter().step_by(97).chain(&again).copied().collect();
             all.sort();
             assert_eq!(all, blocks, "every block is handed out once");
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "P6: used")]
     fn pages_check_tells_more_used_than_carved() {
-        tells(|page, _| page.used = page.carved + 1);
+        tells(|page, _| page.used.set(page.carved.get() + 1));
     }
 
     #[test]

@@ -11,11 +11,12 @@
 use core::ptr::null_mut;
 
 use super::{
-    BYTES_MAX, C_ALIGN, aligned, free, large_page, malloc, malloc_slow, realloc, realloc_aligned, usable_size,
+    BYTES_MAX, C_ALIGN, aligned, free, large_page, malloc, malloc_slow, realloc, realloc_aligned, refuse, usable_size,
 };
 use super::{is_ours, zeroed_aligned};
 use crate::block::Block;
 use crate::region::{self, SLICE_BYTES};
+use crate::report::{self, ErrorKind};
 use crate::scavenger;
 use crate::size_class::{SizeClass, TABLE_BYTES_MAX};
 use crate::sync::tls;
@@ -50,18 +51,24 @@ pub fn zalloc(size: usize) -> *mut u8 {
 /// As [`zalloc`], for `count` × `size` bytes.
 #[inline]
 pub fn zallocn(count: usize, size: usize) -> *mut u8 {
-    count.checked_mul(size).map_or(null_mut(), zalloc)
+    count.checked_mul(size).map_or_else(no_number, zalloc)
 }
 
 /// As [`malloc`], for `count` × `size` bytes.
 #[inline]
 pub fn mallocn(count: usize, size: usize) -> *mut u8 {
-    count.checked_mul(size).map_or(null_mut(), malloc)
+    count.checked_mul(size).map_or_else(no_number, malloc)
 }
 
 /// As [`zalloc`], at any power of two.
 pub fn zalloc_aligned(size: usize, align: usize) -> *mut u8 {
     zeroed_from(&DefaultHeap, size, align, 0)
+}
+
+/// Null for `count` × `size` bytes that no number holds.
+#[cold]
+fn no_number() -> *mut u8 {
+    report::refused(ErrorKind::Overflow, usize::MAX)
 }
 
 /// Usable bytes of a block that would be allocated for `size` bytes, at most [`BYTES_MAX`], at a power of two.
@@ -143,13 +150,16 @@ impl Source for DefaultHeap {
     fn at_offset(&self, size: usize, align: usize, lead: usize) -> (*mut u8, bool) {
         // SAFETY: null is the default heap.
         let once = || unsafe { offset::alloc(null_mut(), tls::get(), size, align, lead) };
-        let found = once();
-        if !found.0.is_null() || region::is_beyond_all(size, align) {
-            return found;
+        let mut found = once();
+        if found.0.is_null() && !region::is_beyond_all(size, align) {
+            // As in `alloc_slow`: what is held but not used goes back, and it is tried once more.
+            scavenger::purge_all(scavenger::HASTY_TRIES);
+            found = once();
         }
-        // As in `alloc_slow`: what is held but not used goes back, and it is tried once more.
-        scavenger::purge_all(scavenger::HASTY_TRIES);
-        once()
+        if found.0.is_null() {
+            report::refused(ErrorKind::OutOfMemory, size);
+        }
+        found
     }
 
     unsafe fn resized(&self, block: *mut u8, size: usize, align: usize) -> *mut u8 {
@@ -158,13 +168,18 @@ impl Source for DefaultHeap {
     }
 }
 
-/// Bytes from the last multiple of `align` to the block; `None` if the request can't be served.
+/// Bytes from the last multiple of `align` to the block; `None`, and the program is told, if the request can't be served.
 fn checked_lead(size: usize, align: usize, offset: usize) -> Option<usize> {
     if size > BYTES_MAX || !align.is_power_of_two() {
+        refuse(size, align);
         return None;
     }
     let lead = offset::lead_of(align, offset);
-    (lead == 0 || align <= OFFSET_ALIGN_MAX).then_some(lead)
+    if lead != 0 && align > OFFSET_ALIGN_MAX {
+        report::refused(ErrorKind::InvalidArgument, size);
+        return None;
+    }
+    Some(lead)
 }
 
 /// [`aligned_at`] from any source.
@@ -208,10 +223,10 @@ pub(crate) unsafe fn resized_from(
     align: usize,
     offset: usize,
 ) -> *mut u8 {
-    let lead = match checked_lead(size, align, offset) {
-        Some(lead) if !block.is_null() => lead,
-        _ => return block_from(source, size, align, offset),
-    };
+    if block.is_null() {
+        return block_from(source, size, align, offset);
+    }
+    let Some(lead) = checked_lead(size, align, offset) else { return null_mut() };
     // SAFETY: the caller's duty, for all of this function.
     unsafe {
         if lead == 0 {
@@ -270,7 +285,7 @@ pub unsafe fn recalloc(block: *mut u8, count: usize, size: usize) -> *mut u8 {
     match count.checked_mul(size) {
         // SAFETY: the caller's duty.
         Some(bytes) => unsafe { rezalloc(block, bytes) },
-        None => null_mut(),
+        None => no_number(),
     }
 }
 
@@ -282,7 +297,7 @@ pub unsafe fn reallocn(block: *mut u8, count: usize, size: usize) -> *mut u8 {
     match count.checked_mul(size) {
         // SAFETY: the caller's duty.
         Some(bytes) => unsafe { realloc(block, bytes) },
-        None => null_mut(),
+        None => no_number(),
     }
 }
 

@@ -156,7 +156,6 @@ pub(crate) fn begin_arena(
             region.end_locked();
             return Err(no_memory(error));
         }
-        stats::add(Counter::OsCalls, 1);
     }
     let huge_bytes = slices * SLICE_BYTES / os::HUGE_BYTES * os::HUGE_BYTES;
     if let Source::Reserve = source
@@ -166,7 +165,6 @@ pub(crate) fn begin_arena(
         // A refusal leaves memory that becomes resident as it is used.
         // SAFETY: committed just now, from a chunk's boundary on; nobody can take of it yet.
         let _ = unsafe { os::populate_huge(base, huge_bytes) };
-        stats::add(Counter::OsCalls, 1);
     }
     if role == SHARED {
         // ORDER: Relaxed: a hint.
@@ -287,7 +285,7 @@ impl Region {
         chunk.committed.store(if self.is(COMMITTED) { !absent } else { 0 }, Ordering::Relaxed);
         chunk.given_at.store(TICK.load(Ordering::Relaxed), Ordering::Relaxed);
         if dirty != 0 && !self.is(KEPT) {
-            stats::add_with_peak(u64::from(dirty.count_ones()));
+            stats::add(Counter::DirtySlices, u64::from(dirty.count_ones()));
             stats::add(Counter::DirtyFreeSlices, u64::from(dirty.count_ones()));
         }
         // ORDER: Release pairs with the Acquire in `take_in` of the region: who takes sees the arena as it is (S6, S7).

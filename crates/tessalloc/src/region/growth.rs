@@ -48,7 +48,7 @@ pub(super) fn grow(known: usize, count: usize, align: usize) -> bool {
             // ORDER: Release pairs with the Acquire in `all` (S5).
             REGION_COUNT.store(index + 1, Ordering::Release);
             if Opt::Verbose.is_on() {
-                Line::new().text("reserved ").number(bytes as u64 >> 20).text(" MiB of address space").write();
+                Line::new().text("reserved ").number(bytes as u64 >> 20).text(" MiB of address space").write_inside();
             }
             return true;
         }
@@ -259,9 +259,7 @@ impl Region {
         commit_table(self.chunks.load(Ordering::Relaxed).cast(), size_of::<Chunk>())?;
         commit_table(self.kinds.load(Ordering::Relaxed).cast(), slices)?;
         commit_table(self.pages.load(Ordering::Relaxed).cast(), slices * size_of::<Page>())?;
-        stats::add(Counter::OsCalls, 3);
         if os::COMMITS_PREFIX && !self.is(COMMITTED | OWN) {
-            stats::add(Counter::OsCalls, 1);
             let start = self.base().wrapping_add(from as usize * CHUNK_BYTES);
             // ORDER: Relaxed: set once a life.
             let end = (to as usize * slices).min(self.slice_count.load(Ordering::Relaxed)) * SLICE_BYTES;

@@ -89,7 +89,7 @@ impl Run {
             fresh &= before == 0;
             let new = (bits & !before).count_ones();
             if new > 0 {
-                stats::add_with_peak(u64::from(new));
+                stats::add(Counter::DirtySlices, u64::from(new));
             }
         }
         fresh

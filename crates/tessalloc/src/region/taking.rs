@@ -189,7 +189,7 @@ impl Region {
         let dirty = (chunk.dirty.load(Ordering::Relaxed) & bits).count_ones();
         if dirty > 0 {
             if self.is(KEPT) {
-                stats::add_with_peak(u64::from(dirty));
+                stats::add(Counter::DirtySlices, u64::from(dirty));
             } else {
                 stats::sub(Counter::DirtyFreeSlices, u64::from(dirty));
             }
@@ -311,11 +311,9 @@ impl Region {
             let done = if self.is(OWN) {
                 self.purge_by_own(start, count as usize * SLICE_BYTES)
             } else {
-                stats::add(Counter::OsCalls, 1);
                 // SAFETY: S1: the slices are ours; they are accessible (S3).
                 unsafe { os::purge(start, count as usize * SLICE_BYTES) }.is_ok()
             };
-            stats::add(Counter::PurgeCalls, 1);
             if done {
                 if self.is(OWN) {
                     // ORDER: Relaxed: the bits are ours (S1).

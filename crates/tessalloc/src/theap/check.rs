@@ -42,7 +42,7 @@ impl Thread {
             // SAFETY: the line's blocks count as handed out.
             let page = unsafe { &*crate::thread::page_of(line.next) };
             assert_eq!(u32::from(page.class), line.class, "T7: a line is of one class");
-            let carved_end = page.start.addr() + (page.carved * page.block_bytes) as usize;
+            let carved_end = page.start.addr() + (page.carved.get() * page.block_bytes) as usize;
             assert_eq!(line.end.addr(), carved_end, "T7: a line ends where its page is carved to");
             assert_eq!((line.end.addr() - line.next.addr()) % page.block_bytes as usize, 0, "T7: whole blocks");
         }
@@ -77,7 +77,10 @@ impl Thread {
             let starter = self.theap.starter;
             if !starter.is_null() {
                 assert_eq!((*starter).kind(), Kind::Starter, "T5: the starter slice is one");
-                assert!((*starter).carved as usize * 16 <= STARTER_TABLE_AT, "T5: its blocks end before its table");
+                assert!(
+                    (*starter).carved.get() as usize * 16 <= STARTER_TABLE_AT,
+                    "T5: its blocks end before its table"
+                );
                 pages += 1;
             }
         }
