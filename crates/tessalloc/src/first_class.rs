@@ -36,9 +36,12 @@ use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering, barrier_heavy, wait};
 use crate::theap::Stacks;
 use crate::thread::{self, Thread};
 
+mod figures;
 mod lease;
 mod visit;
 
+use figures::Handed;
+pub(crate) use figures::{page_stats_of, stats_of};
 pub(crate) use lease::{Handles, after_fork, handle, leave_all};
 use lease::{end_leases, lease, lease_locked, store_record, unlink_lease};
 pub use visit::BlockInfo;
@@ -77,7 +80,7 @@ pub(crate) struct Core {
     records: *mut Thread,
     large: *mut Page,
     pub(crate) offset_pages: offset::Pages,
-    allocated: AtomicU64,
+    allocated: Handed,
     over_soft: AtomicBool,
     pub(crate) settings: Settings,
     /// In the list of all heaps, or of places for heaps.
@@ -135,9 +138,8 @@ pub(crate) fn take(heap: *mut Core, count: usize, align: usize) -> Option<Run> {
 
 /// Counts bytes that left pages (or came home, below 0).
 pub(crate) fn count(heap: *mut Core, bytes: i64) {
-    // SAFETY: a heap stands while its records are used. ORDER: Relaxed: a figure, and a limit that may be passed by what several
-    // threads take at the same moment.
-    unsafe { (*heap).allocated.fetch_add(bytes as u64, Ordering::Relaxed) };
+    // SAFETY: a heap stands while its records are used.
+    unsafe { (*heap).allocated.add(bytes) };
 }
 
 /// Whether a heap's hard limit leaves so many bytes.
@@ -190,7 +192,7 @@ pub(crate) fn create(settings: Settings) -> *mut Core {
             records: null_mut(),
             large: null_mut(),
             offset_pages: offset::Pages::new(),
-            allocated: AtomicU64::new(0),
+            allocated: Handed::new(),
             over_soft: AtomicBool::new(false),
             settings,
             next: all.heaps,
@@ -405,8 +407,7 @@ impl Thread {
 impl Core {
     /// Bytes that pages have handed out, and large runs.
     pub(crate) fn allocated(&self) -> u64 {
-        // ORDER: Relaxed: a figure. Two threads' counts may be seen in the wrong order.
-        (self.allocated.load(Ordering::Relaxed) as i64).max(0) as u64
+        self.allocated.now()
     }
 
     /// Whether the heap could not hold a block like this, whatever is given back.
@@ -538,17 +539,14 @@ unsafe fn alloc_large(core: *mut Core, size: usize, align: usize, zeroed: bool) 
     let bytes = (slices * SLICE_BYTES) as u64;
     // SAFETY: the heap stands; the new run is this thread's until it is linked, under the lock.
     unsafe {
-        // ORDER: Relaxed: a figure; taken back below if it is too much.
-        let before = (*core).allocated.fetch_add(bytes, Ordering::Relaxed);
-        let run = if before.saturating_add(bytes) > (*core).settings.hard {
-            None
-        } else {
-            take(core, slices, align.div_ceil(SLICE_BYTES))
-        };
-        let Some(run) = run else {
-            (*core).allocated.fetch_sub(bytes, Ordering::Relaxed);
+        if !(*core).allocated.plan(bytes, (*core).settings.hard) {
+            return null_mut();
+        }
+        let Some(run) = take(core, slices, align.div_ceil(SLICE_BYTES)) else {
+            (*core).allocated.take_back(bytes);
             return null_mut();
         };
+        (*core).allocated.went_out(bytes);
         let (page, is_fresh) = large::begin_run(run, slices);
         (*page).flags |= OF_HEAP;
         stats::allocated(bytes as i64);
@@ -695,8 +693,7 @@ pub(crate) unsafe fn clear(core: *mut Core) {
             }
             record = (*record).next_in_heap;
         }
-        // ORDER: Relaxed: nobody else counts.
-        (*core).allocated.store(0, Ordering::Relaxed);
+        (*core).allocated.clear();
     }
 }
 

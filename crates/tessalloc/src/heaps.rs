@@ -2,6 +2,7 @@
 
 use core::alloc::Layout;
 use core::ffi::{CStr, c_void};
+use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
@@ -9,6 +10,9 @@ use crate::arena::Arena;
 use crate::first_class::{self, Core, End, LIMIT_SOFT, Limit, NAME_BYTES, Settings};
 use crate::raw;
 use crate::size_class::SizeClass;
+use crate::stats::of_heap::HeapStats;
+use crate::stats::pages::PageStats;
+use crate::stats::text::HeapSnapshot;
 use crate::sync::{Ordering, tls};
 use crate::thread;
 
@@ -20,8 +24,8 @@ pub use crate::first_class::BlockInfo;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfMemory;
 
-impl core::fmt::Display for OutOfMemory {
-    fn fmt(&self, to: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str("cannot allocate: memory is out, or the heap's limit is reached")
     }
 }
@@ -304,6 +308,38 @@ impl Heap {
         self.core().allocated()
     }
 
+    /// What the heap holds and has done. From any thread. Cost: a lock, and a step for each thread that uses the heap.
+    pub fn stats(&self) -> HeapStats {
+        // SAFETY: the heap stands while this value does.
+        unsafe { first_class::stats_of(self.core.as_ptr()) }
+    }
+
+    /// The heap's figures by size class. From any thread. Cost: as for [`page_stats`](crate::page_stats): a look at every page of the
+    /// process.
+    pub fn page_stats(&self) -> PageStats {
+        first_class::page_stats_of(self.core.as_ptr())
+    }
+
+    /// Writes the heap's figures as one JSON object, without allocating.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    pub fn write_json(&self, to: &mut dyn fmt::Write) -> fmt::Result {
+        self.snapshot().write_json(to)
+    }
+
+    /// Writes the heap's figures as lines to be read by people, without allocating.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    pub fn print_to(&self, to: &mut dyn fmt::Write) -> fmt::Result {
+        self.snapshot().write_lines(to)
+    }
+
+    fn snapshot(&self) -> HeapSnapshot<'_> {
+        HeapSnapshot { name: self.name(), id: self.id, tag: self.tag(), stats: self.stats(), pages: self.page_stats() }
+    }
+
     fn core(&self) -> &Core {
         // SAFETY: the heap stands while this value does.
         unsafe { self.core.as_ref() }
@@ -434,8 +470,8 @@ impl Drop for Heap {
     }
 }
 
-impl core::fmt::Debug for Heap {
-    fn fmt(&self, to: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Debug for Heap {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.debug_struct("Heap")
             .field("id", &self.id)
             .field("name", &self.name())

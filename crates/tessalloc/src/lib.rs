@@ -139,6 +139,8 @@ pub use report::{
     set_raw_output,
 };
 #[cfg(not(any(loom, target_os = "none")))]
+pub use stats::of_heap::{HEAP_STATS_VERSION, HeapFigure, HeapStats};
+#[cfg(not(any(loom, target_os = "none")))]
 pub use stats::pages::{ClassFigure, ClassStats, OtherFigure, OtherPages, PageStats};
 #[cfg(not(any(loom, target_os = "none")))]
 pub use stats::process::{ProcessFigure, ProcessInfo};

@@ -298,6 +298,11 @@ impl Region {
         self.frontier.load(Ordering::Acquire)
     }
 
+    /// Whether it is more than the place of an arena that has ended.
+    pub(crate) fn is_there(&self) -> bool {
+        self.chunk_count() > 0
+    }
+
     /// The slices of a chunk at which runs, or their parts in it, begin.
     pub(crate) fn starts_of(&self, chunk: u32) -> u64 {
         let chunk = self.chunk(chunk);

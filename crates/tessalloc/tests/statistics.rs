@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tessalloc::{ClassFigure, Figure, Query, QueryError, raw};
+use tessalloc::{ClassFigure, Figure, Heap, HeapFigure, HeapOptions, Query, QueryError, raw};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -162,6 +162,99 @@ fn a_thread_knows_what_it_allocated_and_freed() {
     .unwrap();
 }
 
+/// Blocks of a heap at the given sizes, which are freed with it.
+fn fill(heap: &Heap, sizes: impl IntoIterator<Item = usize>) -> Blocks {
+    let blocks: Vec<_> = sizes.into_iter().map(|size| heap.malloc(size)).collect();
+    assert!(blocks.iter().all(|block| !block.is_null()));
+    Blocks(blocks)
+}
+
+#[test]
+fn figures_of_a_heap_are_of_its_blocks_alone() {
+    let _alone = alone();
+    let (heap, other) = (Heap::new().unwrap(), Heap::new().unwrap());
+    let others = fill(&other, [100; 1000]);
+    let blocks = fill(&heap, (1..=64 * KIB).step_by(997).flat_map(|size| vec![size; 1 + size % 11]));
+    let large = fill(&heap, [100 * KIB, 3 * MIB]);
+    // This thread's stacks of the heap go home.
+    heap.purge();
+    let (stats, pages) = (heap.stats(), heap.page_stats());
+    assert_eq!(stats.allocated_bytes, blocks.bytes() + large.bytes());
+    assert_eq!(stats.allocated_total_bytes - stats.freed_total_bytes, stats.allocated_bytes);
+    assert!(stats.allocated_peak_bytes >= stats.allocated_bytes && stats.threads == 1, "{stats:?}");
+    assert!(stats.malloc_slow_count > 0, "{stats:?}");
+    let used: BTreeMap<u64, u64> = pages.classes().map(|class| (class.block_bytes, class.blocks_used)).collect();
+    assert_eq!(used, blocks.by_usable_size());
+    assert_eq!((pages.other().large_blocks, pages.other().large_bytes), (2, large.bytes()));
+
+    thread::scope(|scope| {
+        scope.spawn(|| drop(fill(&heap, [200; 10])));
+    });
+    assert!(heap.stats().malloc_slow_count > stats.malloc_slow_count);
+    let peak = heap.stats().allocated_peak_bytes;
+    drop((blocks, large, others));
+    heap.purge();
+    other.purge();
+    let after = heap.stats();
+    assert_eq!(after.allocated_peak_bytes, peak, "the peak stays");
+    assert_eq!((other.stats().allocated_bytes, other.stats().freed_total_bytes >= 100_000), (0, true));
+}
+
+#[test]
+fn totals_stay_right_when_heaps_go() {
+    let _alone = alone();
+    let start = tessalloc::stats();
+    for round in 0..4 {
+        let mut heap = Heap::new().unwrap();
+        let blocks = fill(&heap, (1..200_000).step_by(3001));
+        match round {
+            0 => drop((blocks, heap)),
+            // Blocks outlive the heap.
+            1 => drop((heap, blocks)),
+            2 => {
+                std::mem::forget(blocks);
+                heap.destroy();
+            }
+            _ => {
+                std::mem::forget(blocks);
+                heap.clear();
+                assert_eq!(heap.stats().allocated_bytes, 0);
+                drop(fill(&heap, [5000; 50]));
+                assert_eq!(
+                    heap.stats().freed_total_bytes + heap.stats().allocated_bytes,
+                    heap.stats().allocated_total_bytes
+                );
+                drop(heap);
+            }
+        }
+        tessalloc::purge();
+        let stats = tessalloc::stats();
+        assert_eq!(stats.allocated_total_bytes - stats.freed_total_bytes, stats.allocated_bytes, "{round}: {stats:?}");
+        assert_eq!(stats.allocated_bytes, start.allocated_bytes, "{round}");
+    }
+}
+
+#[test]
+fn a_heap_writes_its_figures() {
+    let _alone = alone();
+    let name = "\"odd\" \\ \n\u{1f}ä";
+    let heap = HeapOptions::new().name(name).tag(77).build().unwrap();
+    let blocks = fill(&heap, [24, 24, 200 * KIB]);
+    let mut text = String::new();
+    heap.write_json(&mut text).unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!((&json["name"], &json["tag"], &json["id"]), (&name.into(), &77.into(), &heap.id().get().into()));
+    assert_eq!(json["stats"].as_object().unwrap().len(), HeapFigure::ALL.len() + 1);
+    assert_eq!(json["stats"]["allocated_bytes"], heap.stats().allocated_bytes);
+    assert_eq!((&json["pages"]["large_blocks"], json["classes"].as_array().unwrap().len()), (&1.into(), 1));
+    let mut lines = String::new();
+    heap.print_to(&mut lines).unwrap();
+    for figure in HeapFigure::ALL {
+        assert!(lines.lines().any(|line| line.split(' ').next() == Some(figure.name())), "{figure:?} in {lines}");
+    }
+    drop(blocks);
+}
+
 #[test]
 fn counts_go_with_what_happens() {
     let _alone = alone();
@@ -189,17 +282,18 @@ fn counts_go_with_what_happens() {
 #[test]
 fn growth_by_the_page_table_is_counted() {
     let _alone = alone();
+    let mut blocks = Blocks::new([9 * MIB; 6]);
+    // One with another not far behind it can't grow in place.
+    let places: Vec<usize> = blocks.0.iter().map(|block| block.addr()).collect();
+    let has_behind = |at: &usize| places.iter().any(|other| (at + 1..at + 40 * MIB).contains(other));
+    let at = places.iter().position(has_behind).expect("two of so many lie close together");
     let before = tessalloc::stats();
-    // SAFETY: a block of ours; `Blocks` frees what it became. The block behind keeps it from growing in place.
-    unsafe {
-        let first = raw::malloc(9 * MIB);
-        let behind = raw::malloc(9 * MIB);
-        let grown = raw::realloc(first, 40 * MIB);
-        drop(Blocks(vec![grown, behind]));
-    }
+    // SAFETY: a block of ours; `Blocks` frees what it became.
+    blocks.0[at] = unsafe { raw::realloc(blocks.0[at], 40 * MIB) };
     let after = tessalloc::stats();
     // The system may refuse to move, which counts too; then the block was copied.
     assert_eq!(after.remap_calls - before.remap_calls, u64::from(cfg!(target_os = "linux")), "{before:?} {after:?}");
+    drop(blocks);
 }
 
 fn json() -> Value {

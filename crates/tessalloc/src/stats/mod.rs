@@ -3,6 +3,7 @@
 //! | part | holds |
 //! |------|-------|
 //! | here | process-wide counters, a record's own counts, [`Stats`] |
+//! | [`of_heap`] | figures of a first-class heap |
 //! | [`pages`] | figures by size class, read from the page descriptors |
 //! | [`process`] | what the system says of the process |
 //! | [`query`] | every figure by its name |
@@ -21,6 +22,7 @@ use crate::os::{self, Call};
 use crate::region::SLICE_BYTES;
 use crate::sync::{AtomicU64, Ordering};
 
+pub(crate) mod of_heap;
 mod own_count;
 pub(crate) mod pages;
 pub(crate) mod process;
@@ -317,7 +319,7 @@ pub struct Stats {
     pub large_blocks_total: u64,
     /// Pages without an owner that a thread took over.
     pub reclaims: u64,
-    /// Regions: reservations of address space.
+    /// Regions: reservations of address space, and arenas.
     pub regions: u64,
     /// Chunks of 4 MiB in them that were ever used.
     pub chunks: u64,
@@ -455,7 +457,7 @@ pub(crate) fn collect(pending: &Pending) -> Stats {
         large_blocks_peak: value(Counter::LargeBlocksPeak),
         large_blocks_total: value(Counter::LargeBlocksTotal),
         reclaims: value(Counter::Reclaims),
-        regions: regions.len() as u64,
+        regions: regions.iter().filter(|region| region.is_there()).count() as u64,
         chunks: regions.iter().map(|region| u64::from(region.frontier())).sum(),
         reserve_calls: os::calls(Call::Reserve),
         commit_calls: os::calls(Call::Commit),

@@ -3,6 +3,7 @@
 
 use core::fmt::{Result, Write};
 
+use super::of_heap::{HEAP_STATS_VERSION, HeapFigure, HeapStats};
 use super::pages::{self, ClassFigure, OtherFigure, PageStats};
 use super::process::{self, ProcessFigure, ProcessInfo};
 use super::{Figure, STATS_VERSION, Stats};
@@ -34,15 +35,7 @@ impl Snapshot {
         object(to, ProcessFigure::ALL, |figure| (figure.name(), figure.of(&self.process)))?;
         to.write_str(",\"options\":")?;
         object(to, &Opt::ALL, |opt| (opt.name(), Some(opt.value())))?;
-        to.write_str(",\"pages\":")?;
-        let other = self.pages.other();
-        object(to, OtherFigure::ALL, |figure| (figure.name(), figure.of(&other)))?;
-        to.write_str(",\"classes\":[")?;
-        for (i, class) in self.pages.classes().enumerate() {
-            to.write_str(if i > 0 { "," } else { "" })?;
-            object(to, ClassFigure::ALL, |figure| (figure.name(), figure.of(&class)))?;
-        }
-        to.write_str("]}")
+        page_members(to, &self.pages)
     }
 
     /// Lines of a name and a figure each, then a table of the size classes in use.
@@ -54,22 +47,78 @@ impl Snapshot {
             line(to, figure.name(), figure.of(&self.stats))?;
         }
         write_process(&self.process, to)?;
-        let other = self.pages.other();
-        for figure in OtherFigure::ALL {
-            line(to, figure.name(), figure.of(&other))?;
+        page_lines(to, &self.pages)
+    }
+}
+
+/// All figures of a heap, of about one moment.
+pub(crate) struct HeapSnapshot<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) id: u64,
+    pub(crate) tag: u64,
+    pub(crate) stats: HeapStats,
+    pub(crate) pages: PageStats,
+}
+
+impl HeapSnapshot<'_> {
+    /// As [`Snapshot::write_json`].
+    pub(crate) fn write_json(&self, to: &mut dyn Write) -> Result {
+        to.write_str("{\"name\":")?;
+        string(to, self.name)?;
+        member(to, ",", "id", Some(self.id))?;
+        member(to, ",", "tag", Some(self.tag))?;
+        to.write_str(",\"stats\":{")?;
+        member(to, "", "version", Some(u64::from(HEAP_STATS_VERSION)))?;
+        for figure in HeapFigure::ALL {
+            member(to, ",", figure.name(), figure.of(&self.stats))?;
         }
+        to.write_str("}")?;
+        page_members(to, &self.pages)
+    }
+
+    /// As [`Snapshot::write_lines`].
+    pub(crate) fn write_lines(&self, to: &mut dyn Write) -> Result {
+        to.write_str("heap ")?;
+        to.write_str(Digits::of(self.id).text())?;
+        to.write_str(" ")?;
+        to.write_str(self.name)?;
+        to.write_str("\n")?;
+        for figure in HeapFigure::ALL {
+            line(to, figure.name(), figure.of(&self.stats))?;
+        }
+        page_lines(to, &self.pages)
+    }
+}
+
+/// The last members of an object, and its end.
+fn page_members(to: &mut dyn Write, pages: &PageStats) -> Result {
+    to.write_str(",\"pages\":")?;
+    let other = pages.other();
+    object(to, OtherFigure::ALL, |figure| (figure.name(), figure.of(&other)))?;
+    to.write_str(",\"classes\":[")?;
+    for (i, class) in pages.classes().enumerate() {
+        to.write_str(if i > 0 { "," } else { "" })?;
+        object(to, ClassFigure::ALL, |figure| (figure.name(), figure.of(&class)))?;
+    }
+    to.write_str("]}")
+}
+
+fn page_lines(to: &mut dyn Write, pages: &PageStats) -> Result {
+    let other = pages.other();
+    for figure in OtherFigure::ALL {
+        line(to, figure.name(), figure.of(&other))?;
+    }
+    for figure in ClassFigure::ALL {
+        right(to, figure.name())?;
+    }
+    to.write_str("\n")?;
+    for class in pages.classes() {
         for figure in ClassFigure::ALL {
-            right(to, figure.name())?;
+            right(to, Digits::of(figure.of(&class).unwrap_or(0)).text())?;
         }
         to.write_str("\n")?;
-        for class in self.pages.classes() {
-            for figure in ClassFigure::ALL {
-                right(to, Digits::of(figure.of(&class).unwrap_or(0)).text())?;
-            }
-            to.write_str("\n")?;
-        }
-        Ok(())
     }
+    Ok(())
 }
 
 /// A line for each figure of the process.
@@ -84,6 +133,26 @@ fn object<T: Copy>(to: &mut dyn Write, all: &[T], of: impl Fn(T) -> (&'static st
         member(to, if i > 0 { "," } else { "" }, name, figure)?;
     }
     to.write_str("}")
+}
+
+/// A text of the program's in quotes.
+fn string(to: &mut dyn Write, text: &str) -> Result {
+    to.write_str("\"")?;
+    for each in text.chars() {
+        match each {
+            '"' | '\\' => {
+                to.write_str("\\")?;
+                to.write_char(each)?;
+            }
+            '\0'..'\x20' => {
+                to.write_str("\\u00")?;
+                to.write_str(if each < '\x10' { "0" } else { "1" })?;
+                to.write_char(char::from_digit(u32::from(each) % 16, 16).unwrap_or('0'))?;
+            }
+            _ => to.write_char(each)?,
+        }
+    }
+    to.write_str("\"")
 }
 
 /// Names are of letters, digits, dots and underscores: nothing to be escaped.

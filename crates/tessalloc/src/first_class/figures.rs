@@ -1,0 +1,103 @@
+//! Figures of a heap.
+
+use super::{Core, HEAPS};
+use crate::stats::of_heap::{HEAP_STATS_VERSION, HeapStats};
+use crate::stats::pages::{self, PageStats};
+use crate::sync::{AtomicU64, Ordering};
+
+/// Bytes that pages have handed out, and large runs (F4).
+pub(crate) struct Handed {
+    now: AtomicU64,
+    /// The most there was.
+    peak: AtomicU64,
+    /// All that ever went out.
+    total: AtomicU64,
+}
+
+impl Handed {
+    pub(super) const fn new() -> Self {
+        Self { now: AtomicU64::new(0), peak: AtomicU64::new(0), total: AtomicU64::new(0) }
+    }
+
+    /// Two threads' counts may be seen in the wrong order: what is below 0 for a moment is 0.
+    pub(super) fn now(&self) -> u64 {
+        // ORDER: Relaxed, in all of this: figures, and a limit that may be passed by what several threads take at the same moment.
+        (self.now.load(Ordering::Relaxed) as i64).max(0) as u64
+    }
+
+    /// Counts bytes that went out, or came home (below 0).
+    pub(super) fn add(&self, bytes: i64) {
+        // ORDER: Relaxed: as above.
+        self.now.fetch_add(bytes as u64, Ordering::Relaxed);
+        if bytes > 0 {
+            self.went_out(bytes as u64);
+        }
+    }
+
+    /// Counts bytes that may go out, which is told or taken back; false if that passes a limit.
+    pub(super) fn plan(&self, bytes: u64, limit: u64) -> bool {
+        // ORDER: Relaxed: as above.
+        let before = self.now.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= limit;
+        if !fits {
+            self.take_back(bytes);
+        }
+        fits
+    }
+
+    /// What was planned did not go out.
+    pub(super) fn take_back(&self, bytes: u64) {
+        // ORDER: Relaxed: as above.
+        self.now.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// What was planned went out.
+    pub(super) fn went_out(&self, bytes: u64) {
+        // ORDER: Relaxed: as above. Most of the time the peak is read only.
+        self.total.fetch_add(bytes, Ordering::Relaxed);
+        let now = self.now();
+        if now > self.peak.load(Ordering::Relaxed) {
+            self.peak.fetch_max(now, Ordering::Relaxed);
+        }
+    }
+
+    /// All of it has come home.
+    pub(super) fn clear(&self) {
+        // ORDER: Relaxed: nobody else counts.
+        self.now.store(0, Ordering::Relaxed);
+    }
+}
+
+/// What a heap holds and has done.
+///
+/// # Safety
+/// - The heap stands.
+pub(crate) unsafe fn stats_of(core: *const Core) -> HeapStats {
+    let mut stats =
+        HeapStats { version: HEAP_STATS_VERSION, struct_bytes: size_of::<HeapStats>() as u32, ..HeapStats::default() };
+    let _guard = HEAPS.lock();
+    // SAFETY: the caller's duty; the list under the lock.
+    unsafe {
+        let handed = &(*core).allocated;
+        stats.allocated_bytes = handed.now();
+        // ORDER: Relaxed: as above.
+        stats.allocated_total_bytes = handed.total.load(Ordering::Relaxed);
+        stats.allocated_peak_bytes = handed.peak.load(Ordering::Relaxed);
+        stats.freed_total_bytes = stats.allocated_total_bytes.saturating_sub(stats.allocated_bytes);
+        let mut record = (*core).records;
+        // Bound: the threads that used the heap.
+        while !record.is_null() {
+            // ORDER: Relaxed: as above.
+            stats.threads += u64::from((*record).lessee.load(Ordering::Relaxed) != 0);
+            stats.malloc_slow_count += (*record).counts.slow.load(Ordering::Relaxed);
+            record = (*record).next_in_heap;
+        }
+    }
+    stats
+}
+
+/// Figures of a heap by size class.
+pub(crate) fn page_stats_of(core: *const Core) -> PageStats {
+    // SAFETY: S3, S5: descriptors of chunks in use are accessible for good, and this word of them is atomic.
+    pages::count(|page| core::ptr::eq(unsafe { (*page).heap() }, core))
+}
