@@ -573,15 +573,7 @@ pub(crate) unsafe fn free_slow(stacks: *mut Stacks, address: *mut u8) {
         // that they are free.
         unsafe {
             if class != 0 {
-                let bytes = BLOCK_BYTES[class];
-                if bytes as usize <= ONE_SLICE_BYTES_MAX
-                    && let Some(thread) = current_if_record(stacks)
-                {
-                    if !(*thread).free_into_batch(page, address.cast(), bytes) {
-                        (*thread).free_home(page, address.cast(), bytes);
-                    }
-                    return;
-                }
+                return free_beside_stack(stacks, page, address, BLOCK_BYTES[class]);
             } else if (*page).kind() == Kind::Large && (*page).start == address {
                 return crate::large::free(stacks, page);
             } else if (*page).kind() == Kind::Small {
@@ -591,6 +583,28 @@ pub(crate) unsafe fn free_slow(stacks: *mut Stacks, address: *mut u8) {
     }
     // SAFETY: the caller's duty.
     unsafe { free_anything(stacks, address) }
+}
+
+/// Frees a small block of the first region when the stack has no room: into a batch, or home. Apart from [`free_slow`], whose other
+/// ways need no registers saved.
+///
+/// # Safety
+/// - As for [`free_slow`], with the block's slice's page and its class's bytes.
+#[cold]
+#[inline(never)]
+unsafe fn free_beside_stack(stacks: *mut Stacks, page: *mut Page, address: *mut u8, bytes: u32) {
+    // SAFETY: the caller's duty.
+    unsafe {
+        if bytes as usize <= ONE_SLICE_BYTES_MAX
+            && let Some(thread) = current_if_record(stacks)
+        {
+            if !(*thread).free_into_batch(page, address.cast(), bytes) {
+                (*thread).free_home(page, address.cast(), bytes);
+            }
+            return;
+        }
+        free_anything(stacks, address);
+    }
 }
 
 /// Frees a block of any kind, in any region.
