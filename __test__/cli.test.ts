@@ -9,68 +9,6 @@ import { cli, library, plainEnv, root, tessalloc } from './helpers.ts'
 const node = process.execPath
 const allocator = `console.log(require('tessalloc').status().active)`
 
-test('run_preloads_the_command', (t) => {
-  const { stdout, status } = tessalloc(['run', '--', node, '-e', allocator])
-  t.is(stdout.trim(), 'preload')
-  t.is(status, 0)
-})
-
-test('run_reaches_children_of_the_command', (t) => {
-  const { stdout } = tessalloc(['run', '--', 'sh', '-c', `"${node}" -e "${allocator}"; true`])
-  t.is(stdout.trim(), 'preload')
-})
-
-test('run_passes_the_exit_code_through', (t) => {
-  for (const code of [0, 1, 2, 3, 42]) t.is(tessalloc(['run', '--', node, '-e', `process.exit(${code})`]).status, code)
-})
-
-test('run_dies_of_the_signal_that_ended_the_command', (t) => {
-  t.is(tessalloc(['run', '--', 'sh', '-c', 'kill -TERM $$']).signal, 'SIGTERM')
-})
-
-test('run_forwards_a_signal', async (t) => {
-  const script = `process.on('SIGTERM', () => process.exit(5)); console.log('ready'); setTimeout(() => {}, 60000)`
-  const child = spawn(node, [cli, 'run', '--', node, '-e', script], {
-    env: plainEnv(),
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  await once(child.stdout, 'data')
-  child.kill('SIGTERM')
-  t.deepEqual(await once(child, 'exit'), [5, null])
-})
-
-test('run_of_what_does_not_exist_is_127_and_of_what_is_no_program_126', (t) => {
-  const missing = tessalloc(['run', '--', 'no-such-command-here'])
-  t.is(missing.status, 127)
-  t.regex(missing.stderr, /^tessalloc: Cannot run no-such-command-here: no such command/)
-  t.is(tessalloc(['run', '--', '/etc/passwd']).status, 126)
-})
-
-test('run_keeps_arguments_as_they_are', (t) => {
-  const args = ['--stats', '-h', 'two words', '--', '']
-  const { stdout } = tessalloc([
-    'run',
-    '--',
-    node,
-    '-e',
-    'console.log(JSON.stringify(process.argv.slice(1)))',
-    '--',
-    ...args,
-  ])
-  t.deepEqual(JSON.parse(stdout), args)
-})
-
-test('run_sets_the_variables_and_keeps_what_is_preloaded_already', (t) => {
-  const print =
-    'const e = process.env; console.log(JSON.stringify([e.LD_PRELOAD, e.MALLOC_ARENA_MAX, e.TESSALLOC_PURGE_DELAY]))'
-  const ask = (env: NodeJS.ProcessEnv, ...options: string[]) =>
-    JSON.parse(tessalloc(['run', ...options, '--', node, '-e', print], env).stdout) as unknown
-  t.deepEqual(ask({}, '--purge-delay', '1.5s'), [library, '2', '1500'])
-  const libm = ['/lib/x86_64-linux-gnu/libm.so.6', '/usr/lib64/libm.so.6'].find((path) => existsSync(path)) ?? ''
-  t.deepEqual(ask({ LD_PRELOAD: libm, MALLOC_ARENA_MAX: '7' }), [`${library}:${libm}`, '7', null])
-  t.deepEqual(ask({ LD_PRELOAD: library }), [library, '2', null], 'not twice')
-})
-
 test('path_prints_the_library', (t) => {
   t.is(tessalloc(['path']).stdout, `${library}\n`)
   t.is(tessalloc(['path', '--static']).stdout, `${library.replace(/so$/, 'a')}\n`)

@@ -31,6 +31,15 @@ function parser(): Command {
     .argument('<command...>', 'the command and its arguments, after --')
     .option('--stats', 'print statistics when a process ends')
     .option('--purge-delay <duration>', 'how long unused memory is kept, such as 500ms or 2s', parseDurationMs)
+    .option('--verbose', 'say which variables are set')
+    .addHelpText(
+      'after',
+      `
+The command takes the place of this process: same process id, signals go straight to it, no second Node.js stays.
+Sets LD_PRELOAD, before what it names already, and MALLOC_ARENA_MAX=2 where it is unset: it means nothing to tessalloc, but the
+image library sharp uses one core on glibc without it. The command's children inherit both.
+Exit codes: the command's own; 127 no such command; 126 it cannot be run; 2 wrong usage; 3 not supported on this system.`,
+    )
     .passThroughOptions()
     .action(async (command: string[], options) => {
       process.exitCode = await run(command, options)

@@ -20,6 +20,12 @@ export interface AllocatorInfo {
 export declare function childCpuMicros(): number
 
 /**
+ * Puts a program in the place of this process: the first word is looked up on `PATH`, all are its arguments. The
+ * first `descriptors` that there are stay open. Returns only when that failed: the system's number of the error, as `errno` has it.
+ */
+export declare function exec(words: Array<string>, descriptors: number): number
+
+/**
  * Writes mapped, committed, allocated, retained, metadata, committed at its peak, and purged bytes, in this order.
  * NaN is written for what the allocator does not tell. `out` must hold seven numbers; a shorter one is filled as far as it goes.
  */

@@ -8,6 +8,7 @@
 //!
 //! `src/native.ts` is the only importer of what this exports; the public API lies in TypeScript.
 
+mod exec;
 mod live;
 mod process;
 
@@ -144,4 +145,11 @@ pub fn purge() -> Purged {
 #[napi]
 pub fn child_cpu_micros() -> f64 {
     process::child_cpu_micros()
+}
+
+/// Puts a program in the place of this process: the first word is looked up on `PATH`, all are its arguments. The
+/// first `descriptors` that there are stay open. Returns only when that failed: the system's number of the error, as `errno` has it.
+#[napi]
+pub fn exec(words: Vec<String>, descriptors: i32) -> i32 {
+    exec::replace_by(words, descriptors)
 }
