@@ -151,6 +151,94 @@ char *tessalloc_strdup(const char *text);
 char *tessalloc_strndup(const char *text, size_t bytes_max);
 char *tessalloc_realpath(const char *path, char *resolved);
 
+/* --- Arenas ---
+ *
+ * Parts of the address space that a program sets apart: reserved here, or memory that it has and hands in: a file mapping, shared memory, a
+ * static buffer. A shared arena (the default) serves every allocation first; an exclusive one only the heaps that are made in it, by
+ * `arena` in tessalloc_heap_options_t. docs/arenas.md says what fits, and what is given back when.
+ *
+ *   tessalloc_arena_options_t options = {0};
+ *   options.struct_bytes = sizeof options;
+ *   options.flags = TESSALLOC_ARENA_EXCLUSIVE | TESSALLOC_ARENA_COMMITTED;
+ *   tessalloc_arena_t *arena = tessalloc_arena_manage(mapping, bytes, &options);
+ *
+ * Those that return null, or a code, say why in the error: EINVAL for sizes, options or memory that can't be used, EEXIST for memory of
+ * another arena or of tessalloc itself, EAGAIN for one arena too many (128), ENOMEM where the system has none, EBUSY for a release
+ * with blocks or heaps in it. With TESSALLOC_VERBOSE on, a line on standard error says it in words.
+ */
+typedef struct tessalloc_arena_s tessalloc_arena_t;
+
+enum {
+  TESSALLOC_ARENA_EXCLUSIVE = 1,  /* only heaps that are made in it take from it */
+  TESSALLOC_ARENA_COMMITTED = 2,  /* reserved: all is made usable at once; handed in: it is usable as it is */
+  TESSALLOC_ARENA_PINNED = 4,     /* free memory is never given back */
+  TESSALLOC_ARENA_ZEROED = 8,     /* handed in: it reads zero, so that zeroed blocks need not be cleared */
+  TESSALLOC_ARENA_ANONYMOUS = 16, /* handed in: a private anonymous mapping, which tessalloc may commit and purge as its own */
+  TESSALLOC_ARENA_HUGE_PAGES = 32, /* reserved: resident at once, in huge pages as far as the system can (Linux); committed and pinned */
+  TESSALLOC_ARENA_NUMA_NODE = 64  /* numa_node counts */
+};
+
+/* What an arena's own functions answer. */
+enum {
+  TESSALLOC_COMMIT_REFUSED = 0, /* no memory: the allocation is tried elsewhere, or fails */
+  TESSALLOC_COMMIT_DONE = 1,    /* usable; it may hold anything */
+  TESSALLOC_COMMIT_ZEROED = 2   /* usable, and reads zero */
+};
+
+/* For memory that is handed in: they make whole slices of tessalloc_arena_align() bytes usable, and take free ones back. From any
+ * thread, several at a time for different slices. They run inside the allocator: they must not allocate, free, throw or wait for a
+ * thread that does. A purge that answers 0 has left the memory as it was; else it is committed again before it is used. */
+typedef int tessalloc_arena_commit_t(void *memory, size_t bytes, void *user);
+typedef int tessalloc_arena_purge_t(void *memory, size_t bytes, void *user);
+
+/* What is zero is as if it were not there. Later versions append fields. */
+typedef struct tessalloc_arena_options_s {
+  uint32_t struct_bytes;             /* sizeof(tessalloc_arena_options_t) */
+  uint32_t flags;                    /* TESSALLOC_ARENA_… */
+  const char *name;                  /* for reports, in UTF-8; the first 32 bytes are copied, up to a whole character */
+  uint32_t numa_node;                /* where memory should come from (Linux), or lies; with TESSALLOC_ARENA_NUMA_NODE */
+  uint32_t padding;                  /* 0 */
+  tessalloc_arena_commit_t *commit;  /* handed in, and neither committed nor anonymous: needed */
+  tessalloc_arena_purge_t *purge;    /* null: never asked; only beside commit */
+  void *user;                        /* handed to both */
+} tessalloc_arena_options_t;
+
+typedef struct tessalloc_arena_info_s {
+  uint32_t struct_bytes; /* set it to sizeof(tessalloc_arena_info_t) before tessalloc_arena_info; written: the bytes filled */
+  uint32_t flags;        /* TESSALLOC_ARENA_EXCLUSIVE, TESSALLOC_ARENA_NUMA_NODE */
+  uint64_t id;           /* no other arena of the process has or had it */
+  void *start;
+  uint64_t bytes;
+  uint64_t used_bytes;   /* in blocks, and in what pages and threads keep ready */
+  uint32_t heaps;        /* made in it */
+  uint32_t numa_node;
+  char name[40];
+} tessalloc_arena_info_t;
+
+/* An arena of address space reserved for it, `bytes` rounded up to a multiple of tessalloc_arena_align(); null and errno. Null as
+ * options is {0}. */
+tessalloc_arena_t *tessalloc_arena_reserve(size_t bytes, const tessalloc_arena_options_t *options);
+/* An arena of the program's memory: of it what lies between multiples of tessalloc_arena_align(). Nobody else uses that, and it stays
+ * mapped, until tessalloc_arena_release has returned 0. Memory that two processes share is used by one of them alone. */
+tessalloc_arena_t *tessalloc_arena_manage(void *memory, size_t bytes, const tessalloc_arena_options_t *options);
+/* Ends the arena: 0. Memory that was handed in is the program's again, with any contents. EBUSY, and the arena stays, while a block
+ * of it is in use or a heap is made in it. Null is nothing. errno is left alone. */
+int tessalloc_arena_release(tessalloc_arena_t *arena);
+
+/* The first byte, and how many there are; `bytes` may be null. */
+void *tessalloc_arena_area(const tessalloc_arena_t *arena, size_t *bytes);
+/* 1 if the address lies in the arena, in use or not; else 0. */
+int tessalloc_arena_contains(const tessalloc_arena_t *arena, const void *address);
+/* Fills *out as far as out->struct_bytes goes. */
+void tessalloc_arena_info(const tessalloc_arena_t *arena, tessalloc_arena_info_t *out);
+/* Shows all arenas, until `visit` returns 0; 1 if all were shown. No lock is held meanwhile. */
+int tessalloc_arenas_visit(int (*visit)(const tessalloc_arena_info_t *info, void *argument), void *argument);
+
+/* Bounds: an arena starts at a multiple of the first, and has a multiple of it as size. */
+size_t tessalloc_arena_align(void);
+size_t tessalloc_arena_bytes_min(void);
+size_t tessalloc_arena_bytes_max(void);
+
 /* --- Heaps ---
  *
  * A heap holds blocks that belong together and can go at once. Any thread may allocate from any heap. Every block, whatever heap it is
@@ -192,6 +280,7 @@ typedef struct tessalloc_heap_options_s {
   uint64_t hard_limit_bytes;      /* allocations fail that would take it above so many; see tessalloc_heap_allocated_bytes */
   tessalloc_on_limit_t *on_limit;
   void *on_limit_argument;
+  tessalloc_arena_t *arena;       /* where all its blocks lie: when it is full the heap is out of memory; it is released last */
 } tessalloc_heap_options_t;
 
 /* A new heap; null and ENOMEM if memory is out. */

@@ -12,9 +12,10 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::{copy_nonoverlapping, null_mut};
 
-use tessalloc::{Heap, HeapId, HeapOptions, raw};
+use tessalloc::{Heap, HeapId, HeapOptions, OutOfMemory, raw};
 
 use crate::alloc::{aligned, malloc_at, path_in, realloc_at, rezalloc_at, text_in, times, zalloc_at};
+use crate::arena::arena_of;
 use crate::malloc::{fail, or_no_memory};
 
 /// What stands for the default heap: its address. It may be read as a heap, one that no thread uses.
@@ -337,6 +338,7 @@ pub struct Options {
     hard_limit_bytes: u64,
     on_limit: Option<unsafe extern "C" fn(*mut c_void, u32, u64, *mut c_void)>,
     on_limit_argument: *mut c_void,
+    arena: *mut c_void,
 }
 
 /// What the caller's struct says, in full; `None` if it is none, or asks for what is not known here.
@@ -364,8 +366,8 @@ pub extern "C" fn tessalloc_heap_main() -> *mut c_void {
     main()
 }
 
-fn build(options: HeapOptions) -> *mut c_void {
-    match options.build() {
+fn answer_heap(heap: Result<Heap, OutOfMemory>) -> *mut c_void {
+    match heap {
         Ok(heap) => heap.into_raw().as_ptr(),
         Err(_) => fail(libc::ENOMEM),
     }
@@ -374,18 +376,18 @@ fn build(options: HeapOptions) -> *mut c_void {
 /// A heap without name and limits.
 #[unsafe(no_mangle)]
 pub extern "C" fn tessalloc_heap_new() -> *mut c_void {
-    build(HeapOptions::new())
+    answer_heap(Heap::new())
 }
 
 /// A heap; null and EINVAL for options that can't be had.
 ///
 /// # Safety
 /// - `options` is null or points to a struct of `options->struct_bytes` bytes, at least 4; its name is null or a text; its function
-///   may be called with its argument on any thread as long as the heap stands.
+///   may be called with its argument on any thread as long as the heap stands; its arena is null, or one that was not released.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tessalloc_heap_new_with(options: *const Options) -> *mut c_void {
     if options.is_null() {
-        return build(HeapOptions::new());
+        return answer_heap(Heap::new());
     }
     // SAFETY: the caller's duty.
     let Some(given) = (unsafe { read(options) }) else { return fail(libc::EINVAL) };
@@ -404,7 +406,12 @@ pub unsafe extern "C" fn tessalloc_heap_new_with(options: *const Options) -> *mu
         // SAFETY: the caller's duty.
         options = unsafe { options.on_limit_raw(call, given.on_limit_argument) };
     }
-    build(options)
+    if given.arena.is_null() {
+        return answer_heap(options.build());
+    }
+    // SAFETY: the caller's duty.
+    let arena = unsafe { arena_of(given.arena) };
+    answer_heap(options.build_in(&arena))
 }
 
 /// Ends a heap; its blocks in use become the default heap's.

@@ -10,6 +10,7 @@
 //! | `info`   | mallinfo, `malloc_info`, `malloc_stats`, `malloc_trim`, mallopt        | as glibc documents                     |
 //! | `cxx`    | operators new and delete in all forms                                  | new-handler, then `std::bad_alloc`     |
 //! | `alloc`  | `tessalloc_*` of `include/tessalloc.h`: allocation beyond the family   | null and `errno`                       |
+//! | `arena`  | `tessalloc_arena_*` of `include/tessalloc.h`                           | null and `errno`, or the code          |
 //! | `buffer` | `tessalloc_buffer_*` of `include/tessalloc.h`                          | null and `errno`                       |
 //! | `heap`   | `tessalloc_heap_*` of `include/tessalloc.h`                            | null and `errno`                       |
 //! | `own`    | `tessalloc_*` of `include/tessalloc.h`                                 | null, and `errno` as the malloc family |
@@ -25,6 +26,8 @@
 
 #[cfg(panic = "abort")]
 mod alloc;
+#[cfg(panic = "abort")]
+mod arena;
 #[cfg(panic = "abort")]
 mod buffer;
 #[cfg(all(panic = "abort", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -88,6 +88,17 @@ const EXPORTS: &[&str] = &[
     "tessalloc_strdup",
     "tessalloc_strndup",
     "tessalloc_realpath",
+    // arena.rs
+    "tessalloc_arena_reserve",
+    "tessalloc_arena_manage",
+    "tessalloc_arena_release",
+    "tessalloc_arena_area",
+    "tessalloc_arena_contains",
+    "tessalloc_arena_info",
+    "tessalloc_arenas_visit",
+    "tessalloc_arena_align",
+    "tessalloc_arena_bytes_min",
+    "tessalloc_arena_bytes_max",
     // buffer.rs
     "tessalloc_buffer_over",
     "tessalloc_buffer_malloc",

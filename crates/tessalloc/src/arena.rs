@@ -346,6 +346,12 @@ impl Arena {
         self.region.is_exclusive()
     }
 
+    /// What the arena is at the moment.
+    pub fn info(&self) -> ArenaInfo {
+        // SAFETY: S7: the arena's handle.
+        unsafe { self.region.info() }
+    }
+
     /// Bytes of slices that are taken: blocks in use, and what pages and threads keep ready. A figure of the moment.
     pub fn used_bytes(&self) -> usize {
         self.region.in_use().0 as usize * SLICE_BYTES

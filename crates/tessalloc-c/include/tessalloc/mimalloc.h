@@ -359,6 +359,140 @@ TESSALLOC_MI char *mi_heap_realpath(mi_heap_t *heap, const char *fname, char *re
   return tessalloc_heap_realpath(tessalloc_mi_heap(heap), fname, resolved_name);
 }
 
+/* ---- Arenas ---- */
+
+/* Null: none. */
+typedef void *mi_arena_id_t;
+/* Commits memory, and says whether it reads zero: true if it could. Or takes it back: true if it has to be committed again. */
+typedef bool(mi_cdecl mi_commit_fun_t)(bool commit, void *start, size_t size, bool *is_zero, void *user_arg);
+
+TESSALLOC_MI size_t mi_arena_min_alignment(void) { return tessalloc_arena_align(); }
+TESSALLOC_MI size_t mi_arena_min_size(void) { return tessalloc_arena_bytes_min(); }
+TESSALLOC_MI void *mi_arena_area(mi_arena_id_t arena_id, size_t *size) {
+  if (arena_id != NULL) return tessalloc_arena_area((const tessalloc_arena_t *)arena_id, size);
+  if (size != NULL) *size = 0;
+  return NULL;
+}
+TESSALLOC_MI bool mi_arena_contains(mi_arena_id_t arena_id, const void *p) {
+  return arena_id != NULL && tessalloc_arena_contains((const tessalloc_arena_t *)arena_id, p) != 0;
+}
+
+TESSALLOC_MI tessalloc_arena_options_t tessalloc_mi_arena_options(bool is_committed, bool is_pinned, bool is_zero,
+                                                                  int numa_node, bool exclusive) {
+  tessalloc_arena_options_t options;
+  memset(&options, 0, sizeof options);
+  options.struct_bytes = sizeof options;
+  if (exclusive) options.flags |= TESSALLOC_ARENA_EXCLUSIVE;
+  if (is_committed) options.flags |= TESSALLOC_ARENA_COMMITTED;
+  if (is_pinned) options.flags |= TESSALLOC_ARENA_PINNED;
+  if (is_zero) options.flags |= TESSALLOC_ARENA_ZEROED;
+  if (numa_node >= 0) {
+    options.flags |= TESSALLOC_ARENA_NUMA_NODE;
+    options.numa_node = (uint32_t)numa_node;
+  }
+  return options;
+}
+TESSALLOC_MI bool tessalloc_mi_arena(tessalloc_arena_t *arena, mi_arena_id_t *arena_id) {
+  if (arena_id != NULL) *arena_id = arena;
+  return arena != NULL;
+}
+
+/* 0, or why not. Large pages are not used, allowed or not. */
+TESSALLOC_MI int mi_reserve_os_memory_ex(size_t size, bool commit, bool allow_large, bool exclusive,
+                                         mi_arena_id_t *arena_id) TESSALLOC_MI_NOEXCEPT {
+  const tessalloc_arena_options_t options = tessalloc_mi_arena_options(commit, false, false, -1, exclusive);
+  (void)allow_large;
+  return tessalloc_mi_arena(tessalloc_arena_reserve(size, &options), arena_id) ? 0 : errno;
+}
+TESSALLOC_MI int mi_reserve_os_memory(size_t size, bool commit, bool allow_large) TESSALLOC_MI_NOEXCEPT {
+  return mi_reserve_os_memory_ex(size, commit, allow_large, false, NULL);
+}
+
+/* Memory that is not committed is a private anonymous mapping; what is committed stays so, pinned or not. */
+TESSALLOC_MI bool mi_manage_os_memory_ex(void *start, size_t size, bool is_committed, bool is_pinned, bool is_zero,
+                                         int numa_node, bool exclusive, mi_arena_id_t *arena_id) TESSALLOC_MI_NOEXCEPT {
+  tessalloc_arena_options_t options =
+      tessalloc_mi_arena_options(is_committed, is_pinned, is_zero, numa_node, exclusive);
+  if (!is_committed) options.flags |= TESSALLOC_ARENA_ANONYMOUS;
+  return tessalloc_mi_arena(tessalloc_arena_manage(start, size, &options), arena_id);
+}
+TESSALLOC_MI bool mi_manage_os_memory(void *start, size_t size, bool is_committed, bool is_pinned, bool is_zero,
+                                      int numa_node) TESSALLOC_MI_NOEXCEPT {
+  return mi_manage_os_memory_ex(start, size, is_committed, is_pinned, is_zero, numa_node, false, NULL);
+}
+
+/* A commit function and its argument: kept as long as the arena, for ever. */
+typedef struct tessalloc_mi_commit_s {
+  mi_commit_fun_t *fun;
+  void *arg;
+} tessalloc_mi_commit_t;
+TESSALLOC_MI int tessalloc_mi_commit(void *memory, size_t bytes, void *user) {
+  const tessalloc_mi_commit_t *commit = (const tessalloc_mi_commit_t *)user;
+  bool is_zero = false;
+  if (!commit->fun(true, memory, bytes, &is_zero, commit->arg)) return TESSALLOC_COMMIT_REFUSED;
+  return is_zero ? TESSALLOC_COMMIT_ZEROED : TESSALLOC_COMMIT_DONE;
+}
+TESSALLOC_MI int tessalloc_mi_purge(void *memory, size_t bytes, void *user) {
+  const tessalloc_mi_commit_t *commit = (const tessalloc_mi_commit_t *)user;
+  return commit->fun(false, memory, bytes, NULL, commit->arg) ? 1 : 0;
+}
+TESSALLOC_MI bool mi_manage_memory(void *start, size_t size, bool is_committed, bool is_pinned, bool is_zero, int numa_node,
+                                   bool exclusive, mi_commit_fun_t *commit_fun, void *commit_fun_arg,
+                                   mi_arena_id_t *arena_id) TESSALLOC_MI_NOEXCEPT {
+  if (commit_fun == NULL) {
+    return mi_manage_os_memory_ex(start, size, is_committed, is_pinned, is_zero, numa_node, exclusive, arena_id);
+  }
+  tessalloc_arena_options_t options =
+      tessalloc_mi_arena_options(is_committed, is_pinned, is_zero, numa_node, exclusive);
+  tessalloc_mi_commit_t *commit = (tessalloc_mi_commit_t *)tessalloc_malloc(sizeof *commit);
+  if (commit == NULL) return tessalloc_mi_arena(NULL, arena_id);
+  commit->fun = commit_fun;
+  commit->arg = commit_fun_arg;
+  options.commit = tessalloc_mi_commit;
+  options.purge = tessalloc_mi_purge;
+  options.user = commit;
+  if (tessalloc_mi_arena(tessalloc_arena_manage(start, size, &options), arena_id)) return true;
+  tessalloc_free(commit);
+  return false;
+}
+
+TESSALLOC_MI mi_heap_t *mi_heap_new_in_arena(mi_arena_id_t arena_id) {
+  tessalloc_heap_options_t options;
+  memset(&options, 0, sizeof options);
+  options.struct_bytes = sizeof options;
+  options.arena = (tessalloc_arena_t *)arena_id;
+  return tessalloc_heap_new_with(&options);
+}
+
+/* There are no pages of 1 GiB: ENOMEM, as where the system has none. */
+TESSALLOC_MI int mi_reserve_huge_os_pages_at_ex(size_t pages, int numa_node, size_t timeout_msecs, bool exclusive,
+                                                mi_arena_id_t *arena_id) TESSALLOC_MI_NOEXCEPT {
+  (void)numa_node;
+  (void)timeout_msecs;
+  (void)exclusive;
+  if (arena_id != NULL) *arena_id = NULL;
+  return pages == 0 ? 0 : ENOMEM;
+}
+TESSALLOC_MI int mi_reserve_huge_os_pages_at(size_t pages, int numa_node, size_t timeout_msecs) TESSALLOC_MI_NOEXCEPT {
+  return mi_reserve_huge_os_pages_at_ex(pages, numa_node, timeout_msecs, false, NULL);
+}
+TESSALLOC_MI int mi_reserve_huge_os_pages_interleave(size_t pages, size_t numa_nodes,
+                                                     size_t timeout_msecs) TESSALLOC_MI_NOEXCEPT {
+  (void)numa_nodes;
+  return mi_reserve_huge_os_pages_at_ex(pages, -1, timeout_msecs, false, NULL);
+}
+
+TESSALLOC_MI int tessalloc_mi_print_arena(const tessalloc_arena_info_t *info, void *arg) {
+  (void)arg;
+  fprintf(stderr, "arena %llu %s: %p, %llu of %llu bytes used%s\n", (unsigned long long)info->id, info->name, info->start,
+          (unsigned long long)info->used_bytes, (unsigned long long)info->bytes,
+          (info->flags & TESSALLOC_ARENA_EXCLUSIVE) != 0 ? ", exclusive" : "");
+  return 1;
+}
+/* The arenas that the program made, a line each, to standard error. */
+TESSALLOC_MI void mi_arenas_print(void) TESSALLOC_MI_NOEXCEPT { tessalloc_arenas_visit(tessalloc_mi_print_arena, NULL); }
+TESSALLOC_MI void mi_debug_show_arenas(void) TESSALLOC_MI_NOEXCEPT { mi_arenas_print(); }
+
 /* ---- Walking ---- */
 
 /* Blocks of one size. Here each block is an area of its own: what is added up over all areas is exact. */

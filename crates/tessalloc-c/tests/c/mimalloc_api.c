@@ -1,6 +1,7 @@
 /* A program written for mimalloc, with its own expectations of every function it calls. Compiled as C and as C++. */
 #include "check.h"
 #include <mimalloc.h>
+#include <sys/mman.h>
 
 static bool is_zero(const void *p, size_t from, size_t to) {
   for (size_t at = from; at < to; at++)
@@ -542,6 +543,80 @@ static void test_process(void) {
   mi_process_done();
 }
 
+/* What the arena's function was asked for. */
+typedef struct {
+  size_t committed, purged;
+} asked_t;
+
+static bool commit(bool commit, void *start, size_t size, bool *is_zero, void *arg) {
+  asked_t *asked = (asked_t *)arg;
+  CHECK(size > 0 && size % mi_arena_min_alignment() == 0);
+  if (commit) {
+    asked->committed += size;
+    memset(start, 0, size);
+    *is_zero = true;
+  } else {
+    CHECK(is_zero == NULL);
+    asked->purged += size;
+    memset(start, 0xdd, size);
+  }
+  return true;
+}
+
+static char *mapped(size_t size) {
+  void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(memory != MAP_FAILED);
+  return (char *)memory;
+}
+
+static void test_arenas(void) {
+  const size_t size = 8 << 20;
+  mi_arena_id_t arena;
+  CHECK(mi_reserve_os_memory_ex(size, true, true, true, &arena) == 0 && arena != NULL);
+  size_t bytes = 0;
+  char *start = (char *)mi_arena_area(arena, &bytes);
+  CHECK(bytes == size && (uintptr_t)start % mi_arena_min_alignment() == 0 && mi_arena_min_size() <= size);
+  CHECK(mi_arena_contains(arena, start + size - 1) && !mi_arena_contains(arena, start + size));
+  CHECK(mi_arena_area(NULL, &bytes) == NULL && bytes == 0 && !mi_arena_contains(NULL, start));
+  mi_heap_t *heap = mi_heap_new_in_arena(arena);
+  CHECK(heap != NULL);
+  test_heap(heap);
+  void *p = mi_heap_malloc(heap, 1 << 20);
+  CHECK(mi_arena_contains(arena, p) && mi_heap_of(p) == heap && !mi_arena_contains(arena, filled(mi_malloc(100), 1)));
+  mi_heap_destroy(heap);
+
+  /* Memory of the program's: blocks lie in it, and what was said to be zero is taken for it. */
+  char *memory = mapped(size);
+  CHECK(mi_manage_os_memory_ex(memory, size, true, false, true, -1, true, &arena));
+  start = (char *)mi_arena_area(arena, &bytes);
+  CHECK(start >= memory && start < memory + mi_arena_min_alignment() && start + bytes <= memory + size);
+  heap = mi_heap_new_in_arena(arena);
+  p = mi_heap_zalloc(heap, 1 << 20);
+  CHECK(mi_arena_contains(arena, p) && is_zero(p, 0, 1 << 20));
+  mi_heap_delete(heap);
+  mi_free(p);
+  CHECK(!mi_manage_os_memory(memory, size, true, false, false, 0)); /* it is an arena already */
+
+  /* The program commits it. */
+  asked_t asked = {0, 0};
+  memory = mapped(size);
+  CHECK(!mi_manage_memory(memory, 100, false, false, false, -1, true, commit, &asked, &arena) && arena == NULL);
+  CHECK(mi_manage_memory(memory, size, false, false, false, -1, true, commit, &asked, &arena));
+  heap = mi_heap_new_in_arena(arena);
+  p = mi_heap_zalloc(heap, 1 << 20);
+  CHECK(mi_arena_contains(arena, p) && is_zero(p, 0, 1 << 20) && asked.committed == 1 << 20);
+  mi_heap_destroy(heap);
+  mi_collect(true);
+  CHECK(asked.purged == asked.committed);
+
+  CHECK(mi_reserve_os_memory(size, false, false) == 0); /* for everyone, for ever */
+  CHECK(mi_reserve_os_memory((size_t)1 << 62, false, false) == EINVAL);
+  CHECK(mi_reserve_huge_os_pages_at(1, 0, 100) == ENOMEM && mi_reserve_huge_os_pages_interleave(1, 0, 100) == ENOMEM);
+  CHECK(mi_reserve_huge_os_pages_at_ex(1, 0, 100, true, &arena) == ENOMEM && arena == NULL);
+  mi_arenas_print();
+  mi_debug_show_arenas();
+}
+
 static void count_lines(const char *msg, void *arg) {
   CHECK(strncmp(msg, "TESSALLOC_", 10) == 0 && msg[strlen(msg) - 1] == '\n');
   ++*(int *)arg;
@@ -600,6 +675,7 @@ int main(void) {
   test_process();
   test_options();
   test_addresses();
+  test_arenas();
   puts("ok");
   return 0;
 }

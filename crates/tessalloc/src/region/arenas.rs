@@ -30,21 +30,8 @@ pub(crate) fn arena_from(place: usize) -> Option<(usize, ArenaInfo)> {
     let _grow = GROW.lock();
     let is_live = |region: &&Region| !region.is_ordinary() && region.chunk_count() > 0;
     let region = all().get(place..)?.iter().find(is_live)?;
-    let (slices, heaps) = region.in_use();
     // SAFETY: S7: under `GROW`.
-    let about = unsafe { region.about() };
-    let info = ArenaInfo {
-        id: about.id,
-        address: region.base().addr(),
-        bytes: region.area_bytes(),
-        used_bytes: slices as usize * SLICE_BYTES,
-        heaps,
-        is_exclusive: region.is_exclusive(),
-        numa_node: about.numa_node,
-        name: about.name,
-        name_bytes: about.name_bytes,
-    };
-    Some((region.index(), info))
+    Some((region.index(), unsafe { region.info() }))
 }
 
 /// What the program said of an arena.
@@ -212,6 +199,27 @@ impl Region {
     pub(crate) unsafe fn about(&self) -> &About {
         // SAFETY: S7, by the caller's duty.
         unsafe { &*self.arena.0.get() }
+    }
+
+    /// What the arena is at the moment.
+    ///
+    /// # Safety
+    /// - The caller holds [`GROW`], or the arena's handle (S7).
+    pub(crate) unsafe fn info(&self) -> ArenaInfo {
+        let (slices, heaps) = self.in_use();
+        // SAFETY: S7, by the caller's duty.
+        let about = unsafe { self.about() };
+        ArenaInfo {
+            id: about.id,
+            address: self.base().addr(),
+            bytes: self.area_bytes(),
+            used_bytes: slices as usize * SLICE_BYTES,
+            heaps,
+            is_exclusive: self.is_exclusive(),
+            numa_node: about.numa_node,
+            name: about.name,
+            name_bytes: about.name_bytes,
+        }
     }
 
     fn tell(&self, options: &ArenaOptions<'_>) {
