@@ -525,6 +525,22 @@ typedef struct tessalloc_page_stats_s {
 /* Fills *out, unless null, and shows each size class that has pages to `visit`, unless null, until it returns 0. */
 void tessalloc_page_stats(tessalloc_page_stats_t *out, int (*visit)(const tessalloc_class_stats_t *, void *arg), void *arg);
 
+/* Figures of one heap. Set struct_bytes as for tessalloc_stats. Of the default heap: the process's less those of the heaps that stand,
+ * and the process's peak. Not inside of tessalloc_visit_heaps. */
+typedef struct tessalloc_heap_stats_s {
+  uint32_t version;               /* written: 1 */
+  uint32_t struct_bytes;          /* set before the call; written: the bytes filled */
+  uint64_t allocated_bytes;       /* as tessalloc_heap_allocated_bytes */
+  uint64_t allocated_peak_bytes;  /* the most that it has been */
+  uint64_t allocated_total_bytes; /* in blocks that ever left the heap's pages */
+  uint64_t freed_total_bytes;     /* in those that came home, or that the heap was cleared of */
+  uint64_t threads;               /* that have a part of the heap */
+  uint64_t malloc_slow_count;     /* allocations that did not take the fast path */
+} tessalloc_heap_stats_t;
+void tessalloc_heap_stats(const tessalloc_heap_t *heap, tessalloc_heap_stats_t *out);
+void tessalloc_heap_page_stats(const tessalloc_heap_t *heap, tessalloc_page_stats_t *out,
+                               int (*visit)(const tessalloc_class_stats_t *, void *arg), void *arg);
+
 /* What the calling thread allocated and freed since its start, as far as slow paths know: the difference is exact but for blocks
  * that lie ready; reuse of those does not count. The pointers may be null. */
 void tessalloc_thread_totals(uint64_t *allocated_bytes, uint64_t *freed_bytes);
@@ -548,6 +564,8 @@ typedef void (*tessalloc_output_fn)(const char *text, size_t bytes, void *arg);
 void tessalloc_stats_json(tessalloc_output_fn write, void *arg);
 void tessalloc_stats_print(tessalloc_output_fn write, void *arg);
 void tessalloc_process_print(tessalloc_output_fn write, void *arg);
+void tessalloc_heap_stats_json(const tessalloc_heap_t *heap, tessalloc_output_fn write, void *arg);
+void tessalloc_heap_stats_print(const tessalloc_heap_t *heap, tessalloc_output_fn write, void *arg);
 
 /* Sends messages to a function; null: to standard error. The first 4 KiB of messages from before go to it at once. It is called
  * from any thread, and may be for a moment after another one was set. It may allocate; what it causes itself goes to standard

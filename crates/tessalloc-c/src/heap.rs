@@ -26,13 +26,13 @@ fn main() -> *mut c_void {
 }
 
 /// Where a call's blocks come from; `None` is the default heap.
-type Source = Option<ManuallyDrop<Heap>>;
+pub(crate) type Source = Option<ManuallyDrop<Heap>>;
 
 /// The heap behind a pointer. What can be told to be none is reported as "cannot `action`", and ends the process.
 ///
 /// # Safety
 /// - `heap` is the default heap's sign, or a heap that stands; or it is none, below 4096, or with 256 bytes that may be read.
-unsafe fn source(heap: *const c_void, action: &str) -> Source {
+pub(crate) unsafe fn source(heap: *const c_void, action: &str) -> Source {
     if core::ptr::eq(heap, main()) {
         return None;
     }

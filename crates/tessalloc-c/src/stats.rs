@@ -7,7 +7,9 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::copy_nonoverlapping;
 
-use tessalloc::{ClassStats, OtherPages, Query, QueryError, RawOnError, RawOutput, Sink};
+use tessalloc::{ClassStats, HeapStats, OtherPages, PageStats, Query, QueryError, RawOnError, RawOutput, Sink};
+
+use crate::heap::source;
 
 /// What the system does not tell.
 const UNKNOWN: u64 = u64::MAX;
@@ -91,12 +93,19 @@ pub unsafe extern "C" fn tessalloc_process_info(out: *mut ProcessInfo) {
 /// - `out` is null, or points to a `tessalloc_page_stats_t` of `out->struct_bytes` bytes, at least 8.
 /// - `visit` is null, or may be called with `arg`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tessalloc_page_stats(
-    out: *mut Pages,
-    visit: Option<unsafe extern "C" fn(*const Class, *mut c_void) -> c_int>,
-    arg: *mut c_void,
-) {
-    let pages = tessalloc::page_stats();
+pub unsafe extern "C" fn tessalloc_page_stats(out: *mut Pages, visit: Option<Visit>, arg: *mut c_void) {
+    // SAFETY: the caller's duty.
+    unsafe { show(&tessalloc::page_stats(), out, visit, arg) };
+}
+
+/// What is called with each size class.
+type Visit = unsafe extern "C" fn(*const Class, *mut c_void) -> c_int;
+
+/// See [`tessalloc_page_stats`].
+///
+/// # Safety
+/// - As there.
+unsafe fn show(pages: &PageStats, out: *mut Pages, visit: Option<Visit>, arg: *mut c_void) {
     if !out.is_null() {
         // SAFETY: the caller's duty.
         unsafe { fill(out, &Pages { version: 1, struct_bytes: 0, figures: pages.other() }) };
@@ -107,6 +116,38 @@ pub unsafe extern "C" fn tessalloc_page_stats(
         if unsafe { visit(&Class { struct_bytes: size_of::<Class>() as u64, figures }, arg) } == 0 {
             return;
         }
+    }
+}
+
+/// Fills `out` with what a heap holds and has done.
+///
+/// # Safety
+/// - `heap` as for the functions of `heap.rs`; `out` points to a `tessalloc_heap_stats_t` of `out->struct_bytes` bytes, at least 8.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tessalloc_heap_stats(heap: *const c_void, out: *mut HeapStats) {
+    // SAFETY: the caller's duty.
+    unsafe {
+        let heap = source(heap, "run tessalloc_heap_stats");
+        fill(out, &heap.map_or_else(tessalloc::default_heap_stats, |heap| heap.stats()));
+    }
+}
+
+/// As [`tessalloc_page_stats`], of one heap.
+///
+/// # Safety
+/// - As there; `heap` as for [`tessalloc_heap_stats`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tessalloc_heap_page_stats(
+    heap: *const c_void,
+    out: *mut Pages,
+    visit: Option<Visit>,
+    arg: *mut c_void,
+) {
+    // SAFETY: the caller's duty.
+    unsafe {
+        let heap = source(heap, "run tessalloc_heap_page_stats");
+        let pages = heap.map_or_else(tessalloc::default_heap_page_stats, |heap| heap.page_stats());
+        show(&pages, out, visit, arg);
     }
 }
 
@@ -217,6 +258,36 @@ pub unsafe extern "C" fn tessalloc_stats_print(write: Option<RawOutput>, arg: *m
     let mut sink = unsafe { sink(write, arg) };
     // A sink takes every text.
     let _ = tessalloc::print_to(&mut sink);
+}
+
+/// Writes all figures of a heap as one JSON object.
+///
+/// # Safety
+/// - As for [`sink`]; `heap` as for [`tessalloc_heap_stats`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tessalloc_heap_stats_json(heap: *const c_void, write: Option<RawOutput>, arg: *mut c_void) {
+    // SAFETY: the caller's duty.
+    let (heap, mut sink) = unsafe { (source(heap, "run tessalloc_heap_stats_json"), sink(write, arg)) };
+    // A sink takes every text.
+    let _ = match heap {
+        Some(heap) => heap.write_json(&mut sink),
+        None => tessalloc::write_default_heap_json(&mut sink),
+    };
+}
+
+/// Writes all figures of a heap as lines to be read by people.
+///
+/// # Safety
+/// - As for [`tessalloc_heap_stats_json`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tessalloc_heap_stats_print(heap: *const c_void, write: Option<RawOutput>, arg: *mut c_void) {
+    // SAFETY: the caller's duty.
+    let (heap, mut sink) = unsafe { (source(heap, "run tessalloc_heap_stats_print"), sink(write, arg)) };
+    // A sink takes every text.
+    let _ = match heap {
+        Some(heap) => heap.print_to(&mut sink),
+        None => tessalloc::print_default_heap_to(&mut sink),
+    };
 }
 
 /// Writes what the system says of the process as lines to be read by people.

@@ -60,7 +60,7 @@ fn names<'a>(text: &'a str, follows: &str) -> BTreeSet<&'a str> {
 fn mimalloc_api_test_calls_every_function_that_is_mapped_at_least_100() {
     let read =
         |path: &str| std::fs::read_to_string(package().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let header = read("include/tessalloc/mimalloc.h");
+    let header = read("include/tessalloc/mimalloc.h") + &read("include/tessalloc/mimalloc-stats.h");
     let mapped: BTreeSet<&str> = header
         .lines()
         .filter_map(|line| line.strip_prefix("TESSALLOC_MI "))
@@ -72,6 +72,21 @@ fn mimalloc_api_test_calls_every_function_that_is_mapped_at_least_100() {
     assert!(untested.is_empty(), "no call of {untested:?}");
     let count = called.intersection(&mapped).count();
     assert!(count >= 100, "{count} functions are called");
+}
+
+#[test]
+fn mimalloc_json_is_json() {
+    let output = command(&compile_as("gcc", "c", "c17"), Mode::Shared, 120).arg("json").output().expect("run it");
+    assert!(output.status.success(), "{}", describe(&output));
+    if !need("python3", &["python3"]) {
+        return;
+    }
+    let file = unique("mimalloc").with_extension("json");
+    std::fs::write(&file, &output.stdout).expect("write what was printed");
+    let check = "import json, sys; it = json.load(open(sys.argv[1])); assert it['stat_version'] == 5, it; \
+                 assert it['process']['rss_current'] > 0 and len(it['malloc_bins']) == 74, it; \
+                 assert it['reserved']['current'] > 0 and it['mmap_calls'] > 0, it";
+    must(Command::new("python3").args(["-c", check]).arg(&file));
 }
 
 #[test]

@@ -41,7 +41,7 @@ mod lease;
 mod visit;
 
 use figures::Handed;
-pub(crate) use figures::{page_stats_of, stats_of};
+pub(crate) use figures::{page_stats_of, stats_of, stats_of_default};
 pub(crate) use lease::{Handles, after_fork, handle, leave_all};
 use lease::{end_leases, lease, lease_locked, store_record, unlink_lease};
 pub use visit::BlockInfo;

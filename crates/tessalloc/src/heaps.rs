@@ -308,7 +308,7 @@ impl Heap {
         self.core().allocated()
     }
 
-    /// What the heap holds and has done. From any thread. Cost: a lock, and a step for each thread that uses the heap.
+    /// What the heap holds and has done. From any thread, but not inside of [`visit_heaps`]. Cost: a lock, and a step for each thread that uses the heap.
     pub fn stats(&self) -> HeapStats {
         // SAFETY: the heap stands while this value does.
         unsafe { first_class::stats_of(self.core.as_ptr()) }
@@ -478,6 +478,37 @@ impl fmt::Debug for Heap {
             .field("allocated_bytes", &self.allocated_bytes())
             .finish()
     }
+}
+
+/// [`Heap::stats`] of the default heap: what the process has, less what the heaps that stand have. So its totals are with those of
+/// heaps that have ended, and its peak is the process's. From any thread, but not inside of [`visit_heaps`].
+pub fn default_heap_stats() -> HeapStats {
+    first_class::stats_of_default()
+}
+
+/// [`Heap::page_stats`] of the default heap.
+pub fn default_heap_page_stats() -> PageStats {
+    first_class::page_stats_of(core::ptr::null())
+}
+
+/// [`Heap::write_json`] of the default heap.
+///
+/// # Errors
+/// Those of `to`.
+pub fn write_default_heap_json(to: &mut dyn fmt::Write) -> fmt::Result {
+    default_snapshot().write_json(to)
+}
+
+/// [`Heap::print_to`] of the default heap.
+///
+/// # Errors
+/// Those of `to`.
+pub fn print_default_heap_to(to: &mut dyn fmt::Write) -> fmt::Result {
+    default_snapshot().write_lines(to)
+}
+
+fn default_snapshot() -> HeapSnapshot<'static> {
+    HeapSnapshot { name: "default", id: 0, tag: 0, stats: default_heap_stats(), pages: default_heap_page_stats() }
 }
 
 /// The heap that the block at an address is of; `None` for addresses that are in no block of ours. From any thread; the block is in

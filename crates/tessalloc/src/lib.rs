@@ -128,8 +128,9 @@ pub use global::{
 };
 #[cfg(not(any(loom, target_os = "none")))]
 pub use heaps::{
-    BlockInfo, Heap, HeapId, HeapInfo, HeapOptions, LimitKind, LimitReached, OutOfMemory, heap_at, heap_count, heap_of,
-    visit_heaps, visit_raw_heaps,
+    BlockInfo, Heap, HeapId, HeapInfo, HeapOptions, LimitKind, LimitReached, OutOfMemory, default_heap_page_stats,
+    default_heap_stats, heap_at, heap_count, heap_of, print_default_heap_to, visit_heaps, visit_raw_heaps,
+    write_default_heap_json,
 };
 #[cfg(not(any(loom, target_os = "none")))]
 pub use options::{Opt, Options};

@@ -14,6 +14,8 @@
  *   alignment at an offset                         up to 4 MiB (mimalloc: 64 KiB)
  *   options                                        those that tessalloc has too steer it: show_stats, verbose, max_warnings,
  *                                                  purge_delay and arena_reserve; all others read 0 and take no value
+ *   mi_stats_…, mi_process_info_print              print tessalloc's own lines; mi_stats_reset and _merge do nothing
+ *   mi_register_error                              double frees, corruption and bad pointers end the process after the call
  *   mi_new and its kin, from C, out of memory      abort; from C++ they ask the new-handler and throw std::bad_alloc
  *
  * What has no counterpart is listed in docs/c-api.md.
@@ -603,7 +605,110 @@ TESSALLOC_MI void mi_process_done(void) TESSALLOC_MI_NOEXCEPT {}
 TESSALLOC_MI void mi_thread_init(void) TESSALLOC_MI_NOEXCEPT {}
 TESSALLOC_MI void mi_thread_done(void) TESSALLOC_MI_NOEXCEPT {}
 
+/* ---- Figures, messages and errors (more in mimalloc-stats.h) ---- */
+
 typedef void(mi_cdecl mi_output_fun)(const char *msg, void *arg);
+typedef void(mi_cdecl mi_error_fun)(int err, void *arg);
+
+struct tessalloc_mi_output {
+  mi_output_fun *out;
+  void *arg;
+};
+TESSALLOC_MI void tessalloc_mi_output(const char *text, size_t bytes, void *argument) {
+  const struct tessalloc_mi_output *to = (const struct tessalloc_mi_output *)argument;
+  (void)bytes;
+  to->out(text, to->arg);
+}
+/* Messages go to a function; null: to standard error. Each call keeps 16 bytes: a thread may still be calling the function before. */
+TESSALLOC_MI void mi_register_output(mi_output_fun *out, void *arg) TESSALLOC_MI_NOEXCEPT {
+  struct tessalloc_mi_output *to =
+      out == NULL ? NULL : (struct tessalloc_mi_output *)tessalloc_malloc(sizeof(struct tessalloc_mi_output));
+  if (to != NULL) {
+    to->out = out;
+    to->arg = arg;
+  }
+  if (to != NULL || out == NULL) tessalloc_set_output(to == NULL ? NULL : tessalloc_mi_output, to);
+}
+
+struct tessalloc_mi_error {
+  mi_error_fun *fun;
+  void *arg;
+};
+TESSALLOC_MI void tessalloc_mi_on_error(const tessalloc_error_t *error, void *argument) {
+  const struct tessalloc_mi_error *to = (const struct tessalloc_mi_error *)argument;
+  to->fun(error->kind == TESSALLOC_ERROR_DOUBLE_FREE     ? EAGAIN
+          : error->kind == TESSALLOC_ERROR_CORRUPTION    ? EFAULT
+          : error->kind == TESSALLOC_ERROR_OUT_OF_MEMORY ? ENOMEM
+          : error->kind == TESSALLOC_ERROR_OVERFLOW      ? EOVERFLOW
+                                                         : EINVAL,
+          to->arg);
+}
+/* Called at each error, with EAGAIN, EFAULT, EINVAL, ENOMEM or EOVERFLOW; null: nobody is. Keeps as much as mi_register_output. */
+TESSALLOC_MI void mi_register_error(mi_error_fun *fun, void *arg) {
+  struct tessalloc_mi_error *to =
+      fun == NULL ? NULL : (struct tessalloc_mi_error *)tessalloc_malloc(sizeof(struct tessalloc_mi_error));
+  if (to != NULL) {
+    to->fun = fun;
+    to->arg = arg;
+  }
+  if (to != NULL || fun == NULL) tessalloc_set_on_error(to == NULL ? NULL : tessalloc_mi_on_error, to);
+}
+
+/* 0 for what the system does not tell. */
+TESSALLOC_MI size_t tessalloc_mi_told(uint64_t figure, uint64_t unit) {
+  return figure == TESSALLOC_UNKNOWN ? 0 : (size_t)(figure / unit);
+}
+/* Any pointer may be null. What is committed is tessalloc's own; page faults are those that waited for a disk. */
+TESSALLOC_MI void mi_process_info(size_t *elapsed_msecs, size_t *user_msecs, size_t *system_msecs, size_t *current_rss,
+                                  size_t *peak_rss, size_t *current_commit, size_t *peak_commit,
+                                  size_t *page_faults) TESSALLOC_MI_NOEXCEPT {
+  tessalloc_process_info_t info;
+  tessalloc_stats_t stats;
+  info.struct_bytes = sizeof info;
+  stats.struct_bytes = sizeof stats;
+  tessalloc_process_info(&info);
+  tessalloc_stats(&stats);
+  if (elapsed_msecs != NULL) *elapsed_msecs = tessalloc_mi_told(info.elapsed_us, 1000);
+  if (user_msecs != NULL) *user_msecs = tessalloc_mi_told(info.user_us, 1000);
+  if (system_msecs != NULL) *system_msecs = tessalloc_mi_told(info.system_us, 1000);
+  if (current_rss != NULL) *current_rss = tessalloc_mi_told(info.rss_bytes, 1);
+  if (peak_rss != NULL) *peak_rss = tessalloc_mi_told(info.rss_peak_bytes, 1);
+  if (current_commit != NULL) *current_commit = (size_t)stats.committed_bytes;
+  if (peak_commit != NULL) *peak_commit = (size_t)stats.committed_peak_bytes;
+  if (page_faults != NULL) *page_faults = tessalloc_mi_told(info.major_faults, 1);
+}
+
+/* The rest writes tessalloc's own lines, to where messages go if `out` is null. */
+TESSALLOC_MI void mi_process_info_print_out(mi_output_fun *out, void *arg) TESSALLOC_MI_NOEXCEPT {
+  struct tessalloc_mi_output to = {out, arg};
+  tessalloc_process_print(out == NULL ? NULL : tessalloc_mi_output, &to);
+}
+TESSALLOC_MI void mi_process_info_print(void) TESSALLOC_MI_NOEXCEPT { mi_process_info_print_out(NULL, NULL); }
+TESSALLOC_MI void mi_stats_print_out(mi_output_fun *out, void *arg) TESSALLOC_MI_NOEXCEPT {
+  struct tessalloc_mi_output to = {out, arg};
+  tessalloc_stats_print(out == NULL ? NULL : tessalloc_mi_output, &to);
+}
+/* `out` is of old and ignored. */
+TESSALLOC_MI void mi_stats_print(void *out) TESSALLOC_MI_NOEXCEPT {
+  (void)out;
+  mi_stats_print_out(NULL, NULL);
+}
+/* What the calling thread allocated and freed. */
+TESSALLOC_MI void mi_thread_stats_print_out(mi_output_fun *out, void *arg) TESSALLOC_MI_NOEXCEPT {
+  uint64_t allocated, freed;
+  char line[128];
+  tessalloc_thread_totals(&allocated, &freed);
+  snprintf(line, sizeof line, "thread.allocated_bytes %llu\nthread.freed_bytes %llu\n", (unsigned long long)allocated,
+           (unsigned long long)freed);
+  if (out == NULL) {
+    fputs(line, stderr);
+  } else {
+    out(line, arg);
+  }
+}
+/* Nothing is reset, and nothing waits to be merged: figures are the process's at all times. */
+TESSALLOC_MI void mi_stats_reset(void) TESSALLOC_MI_NOEXCEPT {}
+TESSALLOC_MI void mi_stats_merge(void) TESSALLOC_MI_NOEXCEPT {}
 
 /* ---- Options ---- */
 

@@ -1,6 +1,7 @@
 /* A program written for mimalloc, with its own expectations of every function it calls. Compiled as C and as C++. */
 #include "check.h"
 #include <mimalloc.h>
+#include <mimalloc-stats.h>
 #include <sys/mman.h>
 
 static bool is_zero(const void *p, size_t from, size_t to) {
@@ -653,6 +654,122 @@ static void test_options(void) {
   mi_options_print();
 }
 
+struct heard {
+  char text[1 << 15];
+  size_t length;
+};
+static void hear(const char *msg, void *arg) {
+  struct heard *heard = (struct heard *)arg;
+  const size_t length = strlen(msg);
+  CHECK(heard->length + length < sizeof heard->text);
+  memcpy(heard->text + heard->length, msg, length + 1);
+  heard->length += length;
+}
+
+static volatile int last_error, errors;
+static void note_error(int err, void *arg) {
+  CHECK(arg == (void *)&errors);
+  last_error = err;
+  errors++;
+}
+
+static void test_hooks(void) {
+  static struct heard heard;
+  mi_register_output(hear, &heard);
+  mi_stats_print(NULL);
+  mi_process_info_print();
+  mi_register_output(NULL, NULL);
+  CHECK(strstr(heard.text, "committed_bytes ") != NULL && strstr(heard.text, "rss_peak_bytes ") != NULL);
+  heard.length = 0;
+  mi_stats_print_out(hear, &heard);
+  CHECK(strstr(heard.text, "purge_calls ") != NULL);
+  heard.length = 0;
+  mi_process_info_print_out(hear, &heard);
+  CHECK(strncmp(heard.text, "elapsed_us ", 11) == 0);
+  heard.length = 0;
+  mi_thread_stats_print_out(hear, &heard);
+  CHECK(strncmp(heard.text, "thread.allocated_bytes ", 23) == 0);
+
+  mi_register_error(note_error, (void *)&errors);
+  CHECK(mi_malloc(half) == NULL && errors == 1 && last_error == EOVERFLOW);
+  CHECK(mi_mallocn(half, 4) == NULL && errors == 2 && last_error == EOVERFLOW);
+  CHECK(mi_malloc((size_t)1 << 60) == NULL && errors == 3 && last_error == ENOMEM);
+  mi_register_error(NULL, NULL);
+  CHECK(mi_malloc(half) == NULL && errors == 3);
+}
+
+static void test_stats(void) {
+  size_t elapsed = 0, user = 0, system = 0, rss = 0, rss_peak = 0, commit = 0, commit_peak = 0, faults = 0;
+  void *blocks[1000];
+  void *large = filled(mi_malloc(3 << 20), 1);
+  for (int i = 0; i < 1000; i++) blocks[i] = mi_malloc(600);
+  mi_process_info(&elapsed, &user, &system, &rss, &rss_peak, &commit, &commit_peak, &faults);
+  const size_t now = status_bytes("VmRSS:");
+  CHECK(rss < now + (8 << 20) && now < rss + (8 << 20) && rss_peak >= rss);
+  CHECK(commit >= 3 << 20 && commit_peak >= commit && elapsed < 100000);
+  mi_process_info(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+
+  mi_stats_t_decl(stats);
+  CHECK(mi_stats_get(&stats) && stats.version == MI_STAT_VERSION && stats.size == sizeof stats);
+  size_t bin = 1;
+  while (mi_stats_get_bin_size(bin) < 600) bin++;
+  CHECK(mi_stats_get_bin_size(bin) == 640 && mi_stats_get_bin_size(1) == 8 && mi_stats_get_bin_size(9) == 80);
+  CHECK(mi_stats_get_bin_size(MI_BIN_HUGE + 1) == 0);
+  /* The first few may lie in the slice that all sizes share. */
+  CHECK(stats.malloc_bins[bin].current >= 950 && stats.page_bins[bin].current >= 1);
+  CHECK(stats.malloc_huge.current >= 3 << 20 && stats.malloc_bins[MI_BIN_HUGE].current >= 1);
+  CHECK(stats.malloc_normal.current >= 600 * 1000 && stats.malloc_normal.total >= stats.malloc_normal.current);
+  CHECK(stats.pages.current > 0 && stats.pages.peak >= stats.pages.current && stats.pages.total >= stats.pages.peak);
+  CHECK(stats.threads.current >= 1 && stats.threads.total >= 2 && stats.heaps.current >= 1);
+  CHECK(stats.mmap_calls.total >= 2 && stats.purged.total > 0 && stats.committed.peak >= stats.committed.current);
+  stats.version = MI_STAT_VERSION - 1; /* another header's */
+  CHECK(!mi_stats_get(&stats) && mi_stats_as_json(&stats, 0, NULL) == NULL);
+  mi_stats_init(&stats);
+  CHECK(mi_subproc_stats_get(mi_subproc_main(), &stats) && stats.malloc_bins[bin].current >= 950);
+  stats.size = 8;
+  CHECK(!mi_stats_get(&stats));
+  mi_stats_header_init(&stats);
+  CHECK(!mi_stats_get(NULL) && mi_subproc_stats_get_exclusive(mi_subproc_main(), &stats));
+  CHECK(stats.malloc_normal.total == 0 && stats.reserved.current > 0);
+
+  mi_heap_t *heap = mi_heap_new();
+  for (int i = 0; i < 100; i++) CHECK(mi_heap_malloc(heap, 600) != NULL);
+  CHECK(mi_heap_malloc(heap, 1 << 20) != NULL && mi_heap_stats_get(heap, &stats));
+  CHECK(stats.malloc_bins[bin].current >= 100 && stats.malloc_bins[bin].current <= 200);
+  CHECK(stats.malloc_huge.current == 1 << 20 && stats.malloc_huge_count.total == 1 && stats.theaps.current == 1);
+  CHECK(stats.malloc_normal.current >= 60000 && stats.pages.current >= 1 && stats.pages.current < 10);
+  char *json = mi_heap_stats_get_json(heap, 0, NULL);
+  CHECK(json != NULL && strstr(json, "\"malloc_huge\": { \"total\": 1048576, ") != NULL);
+  mi_free(json);
+  static struct heard heard;
+  mi_heap_stats_print_out(heap, hear, &heard);
+  CHECK(strncmp(heard.text, "heap ", 5) == 0 && strstr(heard.text, "large_bytes ") != NULL);
+  heard.length = 0;
+  mi_subproc_heap_stats_print_out(mi_subproc_current(), hear, &heard);
+  CHECK(strncmp(heard.text, "heap ", 5) == 0 && strstr(heard.text, "purge_calls ") != NULL);
+  mi_heap_stats_merge_to_subproc(heap);
+  mi_heap_destroy(heap);
+  heard.length = 0;
+  mi_subproc_stats_print_out(mi_subproc_main(), hear, &heard);
+  CHECK(strstr(heard.text, "purge_calls ") != NULL);
+  CHECK(mi_heap_stats_get(NULL, &stats) && stats.malloc_bins[bin].current >= 950);
+
+  json = mi_stats_get_json(0, NULL);
+  CHECK(json != NULL && json[0] == '{' && strstr(json, "\"stat_version\": 5,") != NULL);
+  char *same = mi_subproc_stats_get_json(mi_subproc_main(), 0, NULL);
+  CHECK(same != NULL && strncmp(same, json, 20) == 0);
+  mi_free(same);
+  const size_t length = strlen(json);
+  mi_free(json);
+  static char room[1 << 16];
+  CHECK(length + 1000 < sizeof room && mi_stats_get_json(sizeof room, room) == room && strstr(room, "\"chunk_bins\"") != NULL);
+  CHECK(mi_stats_get_json(100, room) == NULL && room[0] == 0);
+  mi_stats_merge();
+  mi_stats_reset();
+  for (int i = 0; i < 1000; i++) mi_free(blocks[i]);
+  mi_free(large);
+}
+
 /* Functions of the API are functions: their addresses can be taken. */
 static void test_addresses(void) {
   void *(*allocate)(size_t) = mi_malloc;
@@ -663,7 +780,14 @@ static void test_addresses(void) {
   release(p);
 }
 
-int main(void) {
+int main(int count, char **arguments) {
+  (void)arguments;
+  if (count > 1) { /* for who reads JSON */
+    CHECK(mi_malloc(1000) != NULL);
+    char *json = mi_stats_get_json(0, NULL);
+    CHECK(json != NULL && fputs(json, stdout) >= 0);
+    return 0;
+  }
   check_live();
   test_basic();
   test_realloc();
@@ -674,6 +798,8 @@ int main(void) {
   test_heaps();
   test_process();
   test_options();
+  test_hooks();
+  test_stats();
   test_addresses();
   test_arenas();
   puts("ok");

@@ -11,6 +11,17 @@
 #pragma weak tessalloc_process_print
 #pragma weak tessalloc_set_output
 #pragma weak tessalloc_set_on_error
+#pragma weak tessalloc_heap_main
+#pragma weak tessalloc_heap_new
+#pragma weak tessalloc_heap_malloc
+#pragma weak tessalloc_heap_clear
+#pragma weak tessalloc_heap_delete
+#pragma weak tessalloc_heap_destroy
+#pragma weak tessalloc_heap_allocated_bytes
+#pragma weak tessalloc_heap_stats
+#pragma weak tessalloc_heap_page_stats
+#pragma weak tessalloc_heap_stats_json
+#pragma weak tessalloc_heap_stats_print
 
 /* The structure as the first header had it: a program that was compiled with that one. */
 typedef struct {
@@ -95,6 +106,34 @@ static void classes_are_shown(void) {
   for (int i = 0; i < 100; i++) free(blocks[i]);
 }
 
+static void heaps_have_figures_of_their_own(void) {
+  tessalloc_heap_stats_t before = {.struct_bytes = sizeof before}, stats = {.struct_bytes = sizeof stats};
+  tessalloc_heap_stats(tessalloc_heap_main(), &before);
+  CHECK(before.version == 1 && before.struct_bytes == sizeof before && before.allocated_bytes > 0);
+  tessalloc_heap_t *heap = tessalloc_heap_new();
+  for (int i = 0; i < 100; i++) CHECK(tessalloc_heap_malloc(heap, 4000));
+  CHECK(tessalloc_heap_malloc(heap, 1 << 20));
+  tessalloc_heap_stats(heap, &stats);
+  CHECK(stats.allocated_bytes == tessalloc_heap_allocated_bytes(heap) && stats.allocated_bytes >= (1 << 20) + 400000);
+  CHECK(stats.allocated_peak_bytes >= stats.allocated_bytes && stats.threads == 1 && stats.malloc_slow_count > 0);
+  CHECK(stats.allocated_total_bytes - stats.freed_total_bytes == stats.allocated_bytes);
+  struct seen seen = {0};
+  tessalloc_page_stats_t pages = {.struct_bytes = sizeof pages};
+  tessalloc_heap_page_stats(heap, &pages, see, &seen);
+  CHECK(seen.classes == 1 && seen.used_of_4000 >= 100 && pages.large_blocks == 1 && pages.large_bytes == 1 << 20);
+  const uint64_t peak = stats.allocated_peak_bytes;
+  tessalloc_heap_clear(heap);
+  tessalloc_heap_stats(heap, &stats);
+  CHECK(stats.allocated_bytes == 0 && stats.freed_total_bytes >= peak && stats.allocated_peak_bytes == peak);
+  /* All of it was the heap's, nothing the default heap's. */
+  tessalloc_heap_stats(tessalloc_heap_main(), &stats);
+  CHECK(stats.allocated_bytes < before.allocated_bytes + (1 << 20));
+  pages.struct_bytes = sizeof pages;
+  tessalloc_heap_page_stats(tessalloc_heap_main(), &pages, NULL, NULL);
+  CHECK(pages.mixed_pages >= 1);
+  tessalloc_heap_destroy(heap);
+}
+
 static void the_process_is_known(void) {
   tessalloc_process_info_t info = {.struct_bytes = sizeof info};
   tessalloc_process_info(&info);
@@ -171,6 +210,17 @@ static void texts_come_by_the_function(void) {
   tessalloc_process_print(collect, text);
   CHECK(strncmp(text, "elapsed_us ", 11) == 0);
   text_length = 0;
+  tessalloc_heap_t *heap = tessalloc_heap_new();
+  tessalloc_heap_stats_json(heap, collect, text);
+  CHECK(strncmp(text, "{\"name\":\"\",\"id\":", 16) == 0 && text[text_length - 1] == '}');
+  text_length = 0;
+  tessalloc_heap_stats_json(tessalloc_heap_main(), collect, text);
+  CHECK(strncmp(text, "{\"name\":\"default\",\"id\":0,", 25) == 0);
+  text_length = 0;
+  tessalloc_heap_stats_print(heap, collect, text);
+  CHECK(strncmp(text, "heap ", 5) == 0 && strstr(text, "freed_total_bytes "));
+  tessalloc_heap_delete(heap);
+  text_length = 0;
   tessalloc_set_output(collect, text);
   text_length = 0;
   tessalloc_process_print(NULL, NULL);
@@ -231,6 +281,7 @@ int main(int count, char **arguments) {
   an_older_structure_is_filled_as_far_as_it_goes();
   calls_of_the_system_add_up();
   classes_are_shown();
+  heaps_have_figures_of_their_own();
   the_process_is_known();
   queries_have_errors();
   pthread_t thread;

@@ -1,7 +1,7 @@
 //! Figures of a heap.
 
 use super::{Core, HEAPS};
-use crate::stats::of_heap::{HEAP_STATS_VERSION, HeapStats};
+use crate::stats::of_heap::HeapStats;
 use crate::stats::pages::{self, PageStats};
 use crate::sync::{AtomicU64, Ordering};
 
@@ -73,9 +73,17 @@ impl Handed {
 /// # Safety
 /// - The heap stands.
 pub(crate) unsafe fn stats_of(core: *const Core) -> HeapStats {
-    let mut stats =
-        HeapStats { version: HEAP_STATS_VERSION, struct_bytes: size_of::<HeapStats>() as u32, ..HeapStats::default() };
     let _guard = HEAPS.lock();
+    // SAFETY: the caller's duty.
+    unsafe { stats_locked(core) }
+}
+
+/// As [`stats_of`].
+///
+/// # Safety
+/// - The heap stands, and the caller holds [`HEAPS`].
+unsafe fn stats_locked(core: *const Core) -> HeapStats {
+    let mut stats = HeapStats::NONE;
     // SAFETY: the caller's duty; the list under the lock.
     unsafe {
         let handed = &(*core).allocated;
@@ -96,7 +104,31 @@ pub(crate) unsafe fn stats_of(core: *const Core) -> HeapStats {
     stats
 }
 
-/// Figures of a heap by size class.
+/// Those of the default heap: the process's, less those of the heaps that stand.
+pub(crate) fn stats_of_default() -> HeapStats {
+    let all = crate::stats::now();
+    let mut stats = HeapStats {
+        allocated_bytes: all.allocated_bytes,
+        allocated_peak_bytes: all.allocated_peak_bytes,
+        allocated_total_bytes: all.allocated_total_bytes,
+        freed_total_bytes: all.freed_total_bytes,
+        threads: all.threads,
+        malloc_slow_count: all.malloc_slow_count,
+        ..HeapStats::NONE
+    };
+    super::visit_heaps(|core| {
+        // SAFETY: visited under the lock, and so it stands.
+        let heap = unsafe { stats_locked(core) };
+        stats.allocated_bytes = stats.allocated_bytes.saturating_sub(heap.allocated_bytes);
+        stats.allocated_total_bytes = stats.allocated_total_bytes.saturating_sub(heap.allocated_total_bytes);
+        stats.freed_total_bytes = stats.freed_total_bytes.saturating_sub(heap.freed_total_bytes);
+        stats.malloc_slow_count = stats.malloc_slow_count.saturating_sub(heap.malloc_slow_count);
+        true
+    });
+    stats
+}
+
+/// Figures of a heap by size class; null is the default heap.
 pub(crate) fn page_stats_of(core: *const Core) -> PageStats {
     // SAFETY: S3, S5: descriptors of chunks in use are accessible for good, and this word of them is atomic.
     pages::count(|page| core::ptr::eq(unsafe { (*page).heap() }, core))

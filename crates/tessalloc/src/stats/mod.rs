@@ -382,7 +382,7 @@ const _: () = assert!(size_of::<Stats>() == 8 + 8 * Figure::ALL.len());
 /// What the calling thread allocated and freed since its start, as far as slow paths know: a block that it frees and allocates
 /// again on its own stack does not show. So the difference is exact, to within its stacks (at most `TESSALLOC_THREAD_CACHE` and 8 blocks a class),
 /// its warm large blocks (8 MiB) and the frees of others' blocks that it has not sent yet (64 KiB); the two sums are lower bounds.
-/// The first 64 KiB count as one block.
+/// The first 64 KiB count as one block. Blocks of first-class heaps are counted by their heaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ThreadTotals {

@@ -1,4 +1,5 @@
-//! Figures of one first-class heap. They end with it; what it had handed out and got back stays in the process's totals.
+//! Figures of one heap. Those of a first-class heap end with it; what it had handed out and got back stays in the process's totals,
+//! and so in the default heap's.
 #![forbid(unsafe_code)]
 
 /// The version of [`HeapStats`]. Later versions only add fields at the end.
@@ -25,6 +26,20 @@ pub struct HeapStats {
     pub threads: u64,
     /// Slow paths taken.
     pub malloc_slow_count: u64,
+}
+
+impl HeapStats {
+    /// All figures 0.
+    pub(crate) const NONE: Self = Self {
+        version: HEAP_STATS_VERSION,
+        struct_bytes: size_of::<Self>() as u32,
+        allocated_bytes: 0,
+        allocated_peak_bytes: 0,
+        allocated_total_bytes: 0,
+        freed_total_bytes: 0,
+        threads: 0,
+        malloc_slow_count: 0,
+    };
 }
 
 super::figures! {
