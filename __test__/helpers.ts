@@ -24,13 +24,17 @@ export function tessalloc(args: readonly string[], env: NodeJS.ProcessEnv = {}):
 /** Runs JavaScript in a new Node and returns what it printed as JSON. */
 export async function evaluate<T>(
   code: string,
-  options: { preload?: boolean; type?: 'module' | 'commonjs' } = {},
+  options: { preload?: boolean; type?: 'module' | 'commonjs'; flags?: readonly string[] } = {},
 ): Promise<T> {
-  const child = spawn(process.execPath, [`--input-type=${options.type ?? 'module'}`, '-e', code], {
-    env: plainEnv(options.preload ? { LD_PRELOAD: library } : {}),
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
+  const child = spawn(
+    process.execPath,
+    [...(options.flags ?? []), `--input-type=${options.type ?? 'module'}`, '-e', code],
+    {
+      env: plainEnv(options.preload ? { LD_PRELOAD: library } : {}),
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  )
   let output = ''
   let errors = ''
   child.stdout.on('data', (data: Buffer) => (output += data))

@@ -1,6 +1,10 @@
 // Checked by the compiler alone: `npm test` runs it as the step "types".
 import { expectTypeOf } from 'expect-type'
 import {
+  Arena,
+  type ArenaMark,
+  type ArenaOptions,
+  type Backing,
   type MemoryUsage,
   memoryUsage,
   type PurgeResult,
@@ -25,6 +29,19 @@ expectTypeOf<PurgeResult['via']>().toEqualTypeOf<'tessalloc' | 'glibc' | 'none'>
 expectTypeOf<TessallocError>().toExtend<Error>()
 expectTypeOf<TessallocError['code']>().toEqualTypeOf<TessallocErrorCode>()
 
+expectTypeOf(Arena).toBeConstructibleWith(1024)
+expectTypeOf(Arena).toBeConstructibleWith({ capacity: 1024, backing: 'shared' })
+expectTypeOf<Arena>().toExtend<Disposable>()
+expectTypeOf<Arena['alloc']>().toEqualTypeOf<(bytes: number, align?: number) => Uint8Array>()
+expectTypeOf<Arena['allocBuffer']>().toEqualTypeOf<(bytes: number) => Buffer>()
+expectTypeOf<Arena['float64']>().toEqualTypeOf<(count: number) => Float64Array>()
+expectTypeOf<Arena['mark']>().toEqualTypeOf<() => ArenaMark>()
+expectTypeOf<ArenaMark>().toExtend<Disposable>()
+expectTypeOf<Arena['backing']>().toEqualTypeOf<Backing>()
+expectTypeOf<ArenaOptions['backing']>().toEqualTypeOf<Backing | undefined>()
+
+// @ts-expect-error an arena has a capacity
+new Arena({ backing: 'js' })
 // @ts-expect-error results are read-only
 purge().before = 1
 // @ts-expect-error an array of numbers is no Float64Array

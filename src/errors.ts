@@ -2,8 +2,20 @@
 export type TessallocErrorCode =
   /** Nothing for this system: no binary, no preload library, or an operation it has no way to do. */
   | 'ERR_TESSALLOC_UNSUPPORTED'
-  /** A value out of its range. */
+  /** A size, count, offset or alignment out of its range, or no number. */
   | 'ERR_TESSALLOC_INVALID_SIZE'
+  /** An option with a value that it does not take. */
+  | 'ERR_TESSALLOC_INVALID_OPTION'
+  /** No memory: the limit of the arena or heap is reached, or the system has none. Nothing was changed. */
+  | 'ERR_TESSALLOC_OUT_OF_MEMORY'
+  /** The handle was disposed. */
+  | 'ERR_TESSALLOC_DISPOSED'
+  /** A buffer, block or mark of somebody else, or an offset at which no block starts. */
+  | 'ERR_TESSALLOC_NOT_OWNED'
+  /** A block or buffer that was given back already. */
+  | 'ERR_TESSALLOC_DOUBLE_FREE'
+  /** A mark that a rewind or a reset has passed. */
+  | 'ERR_TESSALLOC_STALE_MARK'
 
 /** Every error of this package that is not a plain `TypeError` or `RangeError`. `code` is stable, the text is not. */
 export class TessallocError extends Error {

@@ -19,6 +19,15 @@ export interface AllocatorInfo {
 /** Microseconds of CPU that ended child processes of this process have used, with their own children that they waited for. */
 export declare function childCpuMicros(): number
 
+/** Detaches an ArrayBuffer: every view of it has length 0 from now on, and its memory goes back. */
+export declare function detach(buffer: ArrayBuffer): void
+
+/**
+ * Gives the whole OS pages of `memory` back to the system; they read zero afterwards. Answers how many bytes; 0 where the
+ * system has no way that keeps the addresses.
+ */
+export declare function discard(memory: Uint8Array): number
+
 /**
  * Puts a program in the place of this process: the first word is looked up on `PATH`, all are its arguments. The
  * first `descriptors` that there are stay open. Returns only when that failed: the system's number of the error, as `errno` has it.
@@ -30,6 +39,9 @@ export declare function exec(words: Array<string>, descriptors: number): number
  * NaN is written for what the allocator does not tell. `out` must hold seven numbers; a shorter one is filled as far as it goes.
  */
 export declare function memoryFigures(out: Float64Array): void
+
+/** A slab of zeroed memory, or undefined where the runtime takes no external buffers. Throws when memory is out. */
+export declare function newSlab(bytes: number): ArrayBuffer | null
 
 /** An option as the core's table has it. */
 export interface OptionRow {

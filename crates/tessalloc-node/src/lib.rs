@@ -11,12 +11,14 @@
 mod exec;
 mod live;
 mod process;
+mod slab;
 
 /// What this add-on itself allocates; the process keeps the allocator it has.
 #[global_allocator]
 static GLOBAL: tessalloc::Tessalloc = tessalloc::Tessalloc;
 
-use napi::bindgen_prelude::Float64ArraySlice;
+use napi::Env;
+use napi::bindgen_prelude::{ArrayBuffer, Float64ArraySlice};
 use napi_derive::napi;
 
 /// Which allocator serves this process.
@@ -152,4 +154,23 @@ pub fn child_cpu_micros() -> f64 {
 #[napi]
 pub fn exec(words: Vec<String>, descriptors: i32) -> i32 {
     exec::replace_by(words, descriptors)
+}
+
+/// A slab of zeroed memory, or undefined where the runtime takes no external buffers. Throws when memory is out.
+#[napi]
+pub fn new_slab(env: &Env, bytes: f64) -> napi::Result<Option<ArrayBuffer<'_>>> {
+    slab::new_slab(env, bytes as usize)
+}
+
+/// Detaches an ArrayBuffer: every view of it has length 0 from now on, and its memory goes back.
+#[napi]
+pub fn detach(buffer: ArrayBuffer<'_>) -> napi::Result<()> {
+    slab::detach(buffer)
+}
+
+/// Gives the whole OS pages of `memory` back to the system; they read zero afterwards. Answers how many bytes; 0 where the
+/// system has no way that keeps the addresses.
+#[napi]
+pub fn discard(memory: &[u8]) -> f64 {
+    slab::discard(memory) as f64
 }

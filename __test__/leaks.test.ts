@@ -1,0 +1,78 @@
+// Memory goes back: programs of their own that make and drop handles by the hundred, with a limit in bytes for what may stay.
+import test from 'ava'
+import { evaluate } from './helpers.ts'
+
+const mib = 2 ** 20
+
+interface Growth {
+  readonly rss: number
+  readonly external: number
+}
+
+/**
+ * Runs `round` in a new Node 3 times to warm up, then `rounds` times, and answers by how many bytes the process grew. Between rounds
+ * the event loop turns; `gc` collects before either reading.
+ */
+function growth(setup: string, round: string, rounds: number, preload: boolean): Promise<Growth> {
+  return evaluate<Growth>(
+    `import { Arena } from 'tessalloc'
+     ${setup}
+     const turn = () => new Promise((resolve) => setImmediate(resolve))
+     const settle = async () => { for (let i = 0; i < 4; i++) { gc(); await turn() } }
+     const read = async () => { await settle(); const { rss, external } = process.memoryUsage(); return { rss, external } }
+     async function run(rounds) { for (let i = 0; i < rounds; i++) { ${round}; if (i % 8 === 0) await turn() } }
+     await run(3)
+     const before = await read()
+     await run(${rounds})
+     const after = await read()
+     console.log(JSON.stringify({ rss: after.rss - before.rss, external: after.external - before.external }))`,
+    { flags: ['--expose-gc'], preload },
+  )
+}
+
+for (const preload of [false, true]) {
+  const where = preload ? 'under preload' : 'without preload'
+
+  // A shared slab goes when V8 collects it; under preload its memory is then tessalloc's to give back, in its own time.
+  for (const backing of preload ? ['native', 'js'] : ['native', 'js', 'shared']) {
+    test(`arenas that are disposed leave nothing, ${backing}, ${where}`, async (t) => {
+      const round = `{ const arena = new Arena({ capacity: 1 << 20, backing: '${backing}' }); arena.alloc(1 << 20).fill(1); arena.dispose() }`
+      const { rss, external } = await growth('', round, 200, preload)
+      t.true(rss < 24 * mib, `RSS grew by ${rss}`)
+      t.true(external < mib, `external memory grew by ${external}`)
+    })
+  }
+
+  test(`arenas that are only dropped are collected, ${where}`, async (t) => {
+    const round = 'new Arena(1 << 20).alloc(1 << 20).fill(1); if (i % 32 === 0) gc()'
+    const { rss, external } = await growth('', round, 200, preload)
+    t.true(rss < 48 * mib, `RSS grew by ${rss}`)
+    t.true(external < mib, `external memory grew by ${external}`)
+  })
+
+  test(`disposing in a loop without a turn of the event loop gives back at once, ${where}`, async (t) => {
+    const grown = await evaluate<number>(
+      `import { Arena } from 'tessalloc'
+       const before = process.memoryUsage.rss()
+       for (let i = 0; i < 100; i++) { const arena = new Arena(4 << 20); arena.alloc(4 << 20).fill(1); arena.dispose() }
+       console.log(process.memoryUsage.rss() - before)`,
+      { preload },
+    )
+    t.true(grown < 24 * mib, `RSS grew by ${grown}`)
+  })
+
+  test(`an arena that grew gives back by what it grew, ${where}`, async (t) => {
+    const [grown, after] = await evaluate<[number, number]>(
+      `import { Arena } from 'tessalloc'
+       const before = process.memoryUsage.rss()
+       const arena = new Arena({ capacity: 1 << 20, maxCapacity: 1 << 30 })
+       arena.alloc(64 << 20).fill(1)
+       const full = process.memoryUsage.rss() - before
+       arena.reset()
+       console.log(JSON.stringify([full, process.memoryUsage.rss() - before]))`,
+      { preload },
+    )
+    t.true(grown > 60 * mib, `RSS grew by ${grown}`)
+    t.true(after < 12 * mib, `RSS kept ${after}`)
+  })
+}
