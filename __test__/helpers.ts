@@ -1,5 +1,5 @@
 // What the tests share: the built command line and preload library, run as a user runs them.
-import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -19,6 +19,33 @@ export function plainEnv(extra: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
 /** Runs the command line to its end. */
 export function tessalloc(args: readonly string[], env: NodeJS.ProcessEnv = {}): SpawnSyncReturns<string> {
   return spawnSync(process.execPath, [cli, ...args], { encoding: 'utf8', env: plainEnv(env), cwd: root })
+}
+
+/** Runs a command in a terminal of its own; types the second text of a step when the first has been seen. With colours. */
+export function inTerminal(
+  command: readonly string[],
+  steps: readonly (readonly [wait: string, type: string])[] = [],
+): { output: string; status: number | null } {
+  const { NO_COLOR: _, FORCE_COLOR: __, CI: ___, ...env } = plainEnv({ TERM: 'xterm-256color' })
+  const { stdout, status, error } = spawnSync('python3', [fixture('terminal.py'), JSON.stringify(steps), ...command], {
+    encoding: 'utf8',
+    env,
+    cwd: root,
+    timeout: 60_000,
+  })
+  if (error) throw error
+  return { output: stdout, status }
+}
+
+/** Starts the fixture that holds memory, under tessalloc or not, and returns it with what it says of itself. */
+export async function holdsMemory(preload: boolean): Promise<{ child: ChildProcess; own: Record<string, number> }> {
+  const child = spawn(process.execPath, ['--expose-gc', fixture('holds-memory.mjs')], {
+    env: plainEnv(preload ? { LD_PRELOAD: library } : {}),
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const [data] = (await once(child.stdout, 'data')) as [Buffer]
+  return { child, own: JSON.parse(data.toString()) as Record<string, number> }
 }
 
 /** Runs JavaScript in a new Node and returns what it printed as JSON. */

@@ -3,12 +3,13 @@
 import { Command, CommanderError, Option } from 'commander'
 import { compare } from './cli/compare.ts'
 import { doctor } from './cli/doctor.ts'
-import { parseCount, parseDurationMs } from './cli/duration.ts'
+import { parseCount, parseDurationMs, parsePid } from './cli/duration.ts'
 import { type EnvFormat, env } from './cli/env.ts'
 import { ExitError, exitCode } from './cli/exit.ts'
 import { optionList } from './cli/option-list.ts'
 import { path } from './cli/path.ts'
 import { run } from './cli/run.ts'
+import { top } from './cli/top.ts'
 import { TessallocError } from './errors.ts'
 import { packageVersion } from './version.ts'
 
@@ -72,6 +73,21 @@ core for --idle: its memory is read, then its process group is stopped with SIGT
     )
     .passThroughOptions()
     .action(compare)
+
+  cli
+    .command('top')
+    .description('show what the memory of a running process is for, live')
+    .argument('<pid>', 'the process id', parsePid)
+    .option('--interval <duration>', 'time between two looks', parseDurationMs, 1000)
+    .option('--once', 'one look; so it is where the output is no terminal')
+    .option('--json', 'print JSON, a line for each look')
+    .addHelpText(
+      'after',
+      `
+Works with and without tessalloc in the process. With it, its own figures are read from the memory of the process, which is not
+stopped; that is allowed to root, to parents, and to the same user where kernel.yama.ptrace_scope is 0. q or Ctrl-C ends it.`,
+    )
+    .action(top)
 
   cli
     .command('path')

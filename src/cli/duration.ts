@@ -18,3 +18,10 @@ export function parseCount(text: string): number {
   if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError('Expected a whole number of at least 1.')
   return count
 }
+
+/** A process id. For commander. */
+export function parsePid(text: string): number {
+  const pid = Number(text)
+  if (!Number.isInteger(pid) || pid < 1) throw new InvalidArgumentError('Expected the number of a process.')
+  return pid
+}

@@ -22,6 +22,9 @@ export interface ProcessState {
   readonly startTicks: number
   /** CPU of the process and of the ended children it waited for. Unit: ms. */
   readonly cpuMs: number
+  /** CPU of the process alone, and how long it has been there. Unit: ms. */
+  readonly ownCpu: { readonly cpuMs: number; readonly sinceMs: number }
+  readonly threads: number
   readonly rssBytes: number
   readonly isZombie: boolean
 }
@@ -38,9 +41,26 @@ export function readProcess(pid: number): ProcessState | undefined {
     parent: field(4),
     startTicks: field(22),
     cpuMs: (field(14) + field(15) + field(16) + field(17)) * msPerTick,
+    ownCpu: { cpuMs: (field(14) + field(15)) * msPerTick, sinceMs: uptimeMs() - field(22) * msPerTick },
+    threads: field(20),
     rssBytes: field(24) * pageBytes,
     isZombie: fields[0] === 'Z',
   }
+}
+
+function uptimeMs(): number {
+  return Number.parseFloat(readOrNothing('/proc/uptime')) * 1000
+}
+
+/** The name that the system has for a process, at most 15 characters; `undefined` when it is gone. */
+export function processName(pid: number): string | undefined {
+  return readOrNothing(`/proc/${pid}/comm`).trim() || undefined
+}
+
+/** Whether `error` says that the process it was about has ended. */
+export function isGone(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException | null)?.code
+  return code === 'ENOENT' || code === 'ESRCH'
 }
 
 function numbersIn(folder: string): number[] {

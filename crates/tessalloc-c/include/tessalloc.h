@@ -609,6 +609,8 @@ typedef struct tessalloc_table_s {
 } tessalloc_table_t;
 
 const tessalloc_table_t *tessalloc_table_v1(void);
+/* The library also exports tessalloc_view_v1: where the figures lie in this process's memory, for tools that read it from outside
+ * as a debugger does (tessalloc top). It is not for programs. */
 
 #ifdef __cplusplus
 }

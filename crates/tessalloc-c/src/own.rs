@@ -92,6 +92,11 @@ pub extern "C" fn tessalloc_table_v1() -> &'static Table {
     &TABLE
 }
 
+/// Where the figures lie in this process's memory, for readers outside of it.
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals, reason = "named as C names it")]
+pub static tessalloc_view_v1: tessalloc::view::View = tessalloc::view::View::new();
+
 /// The version as text, e.g. `1.2.3`.
 #[unsafe(no_mangle)]
 pub extern "C" fn tessalloc_version() -> *const c_char {

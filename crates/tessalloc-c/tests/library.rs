@@ -52,6 +52,7 @@ const EXPORTS: &[&str] = &[
     "tessalloc_free",
     "tessalloc_usable_size",
     "tessalloc_table_v1",
+    "tessalloc_view_v1",
     // alloc.rs
     "tessalloc_zalloc",
     "tessalloc_mallocn",

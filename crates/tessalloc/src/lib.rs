@@ -116,6 +116,9 @@ mod stats;
 mod theap;
 #[cfg(not(any(loom, target_os = "none")))]
 mod thread;
+#[cfg(not(any(loom, target_os = "none")))]
+#[doc(hidden)]
+pub mod view;
 
 #[cfg(not(any(loom, target_os = "none")))]
 pub use arena::{Arena, ArenaError, ArenaFunctions, ArenaInfo, ArenaOptions, arenas};

@@ -43,6 +43,7 @@ mod arenas;
 #[cfg(any(test, tessalloc_check))]
 mod check;
 mod growth;
+mod places;
 mod run;
 mod taking;
 
@@ -52,6 +53,7 @@ pub(crate) use arenas::{ARENA_COUNT_MAX, NAME_BYTES as ARENA_NAME_BYTES, Source,
 #[cfg(test)]
 pub(crate) use check::QUIET;
 pub(crate) use growth::{is_beyond_all, is_tight};
+pub(crate) use places::Places;
 pub(crate) use run::Run;
 pub(crate) use taking::{take, take_in, take_ordinary};
 

@@ -84,8 +84,8 @@ pub(crate) enum Counter {
     Reclaims,
 }
 
-const COUNT: usize = Counter::Reclaims as usize + 1;
-static COUNTERS: [AtomicU64; COUNT] = [const { AtomicU64::new(0) }; COUNT];
+pub(crate) const COUNT: usize = Counter::Reclaims as usize + 1;
+pub(crate) static COUNTERS: [AtomicU64; COUNT] = [const { AtomicU64::new(0) }; COUNT];
 
 impl Counter {
     /// Where the most of it is kept, and how much there ever was.
