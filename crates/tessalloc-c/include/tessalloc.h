@@ -420,7 +420,9 @@ enum {
   TESSALLOC_OPTION_KEEP = 7,          /* bytes */
   TESSALLOC_OPTION_PURGE_HOLES = 8,   /* switch */
   TESSALLOC_OPTION_THREAD_CACHE = 9,  /* bytes */
-  TESSALLOC_OPTION_MAX_WARNINGS = 10  /* count */
+  TESSALLOC_OPTION_MAX_WARNINGS = 10, /* count */
+  TESSALLOC_OPTION_SOFT_LIMIT = 11,   /* bytes */
+  TESSALLOC_OPTION_HARD_LIMIT = 12    /* bytes */
 };
 
 /* What a value counts. As text a switch is on or off, a time 250ms, 2s, 1m or 1h, a size 64K, 64M, 2GiB or 1T. */
@@ -476,6 +478,37 @@ int tessalloc_option_info(int option, tessalloc_option_info_t *out);
 
 /* Writes every option with its value, and who gave it, to standard error. */
 void tessalloc_options_print(void);
+
+/* --- Ceilings of the process ---
+ *
+ * What counts is memory that may be resident, of all blocks together: docs/limits.md.
+ */
+
+/* Sets the soft limit, above which unused memory goes back at once and the program is told, and the hard one, beyond which
+ * allocations fail; 0: none. 0, or ERANGE above 64 TiB, and neither is set. A hard limit below what is in use takes nothing away:
+ * allocations fail until enough is freed. From any thread. */
+int tessalloc_set_limits(uint64_t soft_bytes, uint64_t hard_bytes);
+
+enum {
+  TESSALLOC_PRESSURE_SOFT_LIMIT = 0, /* what tessalloc holds is above the soft limit */
+  TESSALLOC_PRESSURE_CONTAINER = 1,  /* the process holds nine tenths of what its container may have */
+  TESSALLOC_PRESSURE_SYSTEM = 2      /* tasks wait for memory */
+};
+
+typedef struct tessalloc_pressure_s {
+  uint32_t cause;       /* TESSALLOC_PRESSURE_…; later versions may know more */
+  uint8_t is_severe;    /* the limit is all but reached, or all tasks wait */
+  uint64_t held_bytes;  /* by tessalloc; for a container by the process */
+  uint64_t limit_bytes; /* what it should stay below; 0 for the system */
+} tessalloc_pressure_t;
+
+typedef void (*tessalloc_on_pressure_t)(void *argument, const tessalloc_pressure_t *pressure);
+
+/* Has a function called when memory should be given up, in place of the one before; null: none. 1; 0 if there can be no background
+ * thread (TESSALLOC_SCAVENGER=off, or the system refuses it), which is the one that looks, once a second, and calls. Called when a
+ * cause begins to last, or becomes severe, after what was unused has gone back. The function may allocate; while it runs nothing else
+ * goes back. Another thread's call may still be running when this returns. From any thread. */
+int tessalloc_on_pressure(tessalloc_on_pressure_t call, void *argument);
 
 /* --- Statistics, queries by name, messages and errors ---
  *

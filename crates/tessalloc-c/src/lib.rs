@@ -43,6 +43,8 @@ mod options;
 #[cfg(panic = "abort")]
 mod own;
 #[cfg(panic = "abort")]
+mod pressure;
+#[cfg(panic = "abort")]
 mod stats;
 
 /// Writes `text` to standard error in one system call.

@@ -161,6 +161,9 @@ const EXPORTS: &[&str] = &[
     "tessalloc_option_set_text",
     "tessalloc_option_info",
     "tessalloc_options_print",
+    // pressure.rs
+    "tessalloc_set_limits",
+    "tessalloc_on_pressure",
     // stats.rs
     "tessalloc_process_info",
     "tessalloc_page_stats",

@@ -3,6 +3,13 @@ mod support;
 use support::*;
 
 #[test]
+fn limits_in_all_modes() {
+    for mode in MODES {
+        passes(&compile("limits.c", mode, &[]), mode, &[]);
+    }
+}
+
+#[test]
 fn options_in_all_modes() {
     for mode in MODES {
         let program = compile("options.c", mode, &[]);

@@ -50,7 +50,7 @@ fn locks() -> impl Iterator<Item = &'static Lock> {
     core::iter::once(scavenger::lock())
         .chain(first_class::locks())
         .chain(thread::locks())
-        .chain(core::iter::once(crate::offset::lock()))
+        .chain([crate::offset::lock(), crate::pressure::lock()])
         .chain(core::iter::once(region::grow_lock()))
         .chain(region::all().iter().map(region::Region::lock))
 }

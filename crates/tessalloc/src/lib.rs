@@ -99,6 +99,8 @@ mod os;
 #[cfg(not(any(loom, target_os = "none")))]
 mod page;
 #[cfg(not(any(loom, target_os = "none")))]
+mod pressure;
+#[cfg(not(any(loom, target_os = "none")))]
 pub mod raw;
 #[cfg(not(any(loom, target_os = "none")))]
 mod region;
@@ -137,6 +139,8 @@ pub use heaps::{
 };
 #[cfg(not(any(loom, target_os = "none")))]
 pub use options::{Opt, Options};
+#[cfg(not(any(loom, target_os = "none")))]
+pub use pressure::{Cause, Pressure, PressureCall, on_pressure, on_pressure_raw};
 #[cfg(not(any(loom, target_os = "none")))]
 pub use report::{
     ErrorKind, ErrorReport, RawError, RawOnError, RawOutput, Sink, set_on_error, set_output, set_raw_on_error,

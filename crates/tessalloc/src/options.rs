@@ -134,6 +134,11 @@ options! {
     ThreadCacheBytes, thread_cache_bytes, "THREAD_CACHE", Bytes, 512 << 10, 0..=64 << 20;
     /// How many warnings are written to standard error; 0: none.
     MaxWarnings, max_warnings, "MAX_WARNINGS", Count, 32, 0..=1_000_000;
+    /// Memory that may be resident, of all blocks together, above which unused memory goes back at once and the program is told; 0:
+    /// none. Nine tenths of a container's limit always count so, for the whole process.
+    SoftLimitBytes, soft_limit_bytes, "SOFT_LIMIT", Bytes, 0, 0..=1 << 46;
+    /// Memory that may be resident, of all blocks together, beyond which allocations fail, in steps of 64 KiB; 0: none.
+    HardLimitBytes, hard_limit_bytes, "HARD_LIMIT", Bytes, 0, 0..=1 << 46;
 }
 
 /// Who gave the value in force, from the weakest to the strongest.

@@ -15,6 +15,7 @@ use crate::heap::{self, DEFAULT};
 use crate::holes;
 use crate::options::Opt;
 use crate::os;
+use crate::pressure;
 use crate::region::{self, SLICE_BYTES};
 use crate::report::Line;
 use crate::stats::{self, Counter};
@@ -23,6 +24,8 @@ use crate::thread;
 
 /// How often the curve and the threads are looked at.
 const TICK_MS: u64 = 250;
+/// Ticks between two looks for pressure.
+const PRESSURE_TICKS: u32 = 4;
 /// Ticks in which nothing came free in a chunk, after which it goes back before others.
 const REST_TICKS: u32 = 4;
 /// Slow paths in a tick that still count as quiet: timers that tick over, not work.
@@ -93,15 +96,11 @@ pub(crate) fn look(freed: bool) {
     // ORDER: Acquire: pairs with the stores of the background thread; a stale state only delays.
     match STATE.load(Ordering::Acquire) {
         // A free may come from inside the C library, where a new thread is not welcome: an allocation starts it early.
-        NONE if Opt::Scavenger.is_on() && reclaimable > worth => spawn(),
-        // ORDER: AcqRel: one of those who see it asleep wakes it.
-        ASLEEP
-            if freed
-                && reclaimable > keep
-                && STATE.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok() =>
-        {
-            wake(&STATE, 1);
+        NONE if Opt::Scavenger.is_on() && (reclaimable > worth || pressure::is_new() || pressure::is_watched()) => {
+            spawn()
         }
+        // ORDER: AcqRel: one of those who see it asleep wakes it.
+        ASLEEP if (freed && reclaimable > keep || pressure::is_new()) => wake_up(),
         NONE | REFUSED if freed => step_by_timer(),
         _ => {}
     }
@@ -151,13 +150,46 @@ fn spawn() {
     }
 }
 
-/// The background thread. It allocates nothing and has no record.
+fn wake_up() {
+    // ORDER: AcqRel: one of those who see it asleep wakes it.
+    if STATE.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        wake(&STATE, 1);
+    }
+}
+
+/// Has the background thread look for pressure from now on. False if there is none.
+pub(crate) fn watch() -> bool {
+    if Opt::Scavenger.is_on() {
+        // ORDER: Acquire: as in `look`.
+        match STATE.load(Ordering::Acquire) {
+            NONE => spawn(),
+            ASLEEP => wake_up(),
+            _ => {}
+        }
+    }
+    // ORDER: Acquire: as above.
+    matches!(STATE.load(Ordering::Acquire), AWAKE | ASLEEP)
+}
+
+/// Gives some free slices back, unless another thread is about to. Takes no other lock, and waits for none.
+pub(crate) fn purge_some(slices: u64) {
+    if let Some(_guard) = PASS.try_lock() {
+        purge_free(slices);
+    }
+}
+
+/// The background thread. It allocates nothing and has no record, unless a function that is told of pressure allocates.
 extern "C" fn run(_: *mut c_void) -> *mut c_void {
     if Opt::Verbose.is_on() {
         Line::new().text("background thread started").write_inside();
     }
+    let mut ticks = 0u32;
     loop {
         wait(&CLOCK, 0, TICK_MS);
+        ticks = ticks.wrapping_add(1);
+        if ticks.is_multiple_of(PRESSURE_TICKS) || pressure::is_new() {
+            pressure::look();
+        }
         let before = stats::value(Counter::AllocatedBytes);
         let rest = {
             let _guard = PASS.lock();
@@ -173,7 +205,12 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
             }
             // Bound: sleeps until a report.
             while STATE.load(Ordering::Acquire) == ASLEEP {
-                wait(&STATE, ASLEEP, 0);
+                if pressure::is_watched() || pressure::lasts() {
+                    wait(&STATE, ASLEEP, u64::from(PRESSURE_TICKS) * TICK_MS);
+                    pressure::look();
+                } else {
+                    wait(&STATE, ASLEEP, 0);
+                }
             }
         }
     }
@@ -190,16 +227,18 @@ fn step(in_background: bool) -> bool {
     let mut keep = curve.step(free, (Opt::PurgeDelayMs.value() / TICK_MS) as usize);
     if quiet.all {
         visit_waiting();
+    }
+    if quiet.all || pressure::lasts() {
         keep = 0;
     }
-    let keep_bytes = Opt::KeepBytes.value();
+    let keep_bytes = if pressure::lasts() { 0 } else { Opt::KeepBytes.value() };
     let keep = keep.max(keep_bytes / SLICE_BYTES as u64);
     let free = stats::value(Counter::DirtyFreeSlices);
     if free > keep {
         purge_free(free - keep);
     }
     curve.at_last_step = stats::value(Counter::DirtyFreeSlices);
-    (quiet.all && quiet.trimmed_all) || stats::reclaimable_bytes() < keep_bytes
+    (quiet.all && quiet.trimmed_all) || stats::reclaimable_bytes() < keep_bytes.max(1)
 }
 
 #[derive(Default)]
@@ -344,6 +383,7 @@ pub(crate) fn reset_in_child() {
     if STATE.load(Ordering::Relaxed) != REFUSED {
         STATE.store(NONE, Ordering::Relaxed);
     }
+    pressure::reset_in_child();
 }
 
 #[cfg(test)]

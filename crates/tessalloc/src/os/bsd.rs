@@ -125,6 +125,16 @@ mod flavour {
     pub(crate) fn wake(_word: &AtomicU32, _count: u32) {}
 }
 
+/// There are no containers.
+pub(crate) fn container_limit() -> Option<u64> {
+    None
+}
+
+/// The system does not tell.
+pub(crate) fn shortage() -> super::Shortage {
+    super::Shortage::None
+}
+
 /// Bytes of memory in the machine; 0 if unknown.
 pub(crate) fn physical_bytes() -> u64 {
     // SAFETY: reads a number of the system.

@@ -315,6 +315,10 @@ pub(crate) fn physical_bytes() -> u64 {
     }
 }
 
+#[path = "container.rs"]
+mod container;
+pub(crate) use container::{container_limit, shortage};
+
 /// The process's ceiling of address space in bytes, if it has one.
 pub(crate) fn address_limit() -> Option<u64> {
     let mut limit = [0u64; 2];

@@ -52,6 +52,27 @@ pub(crate) fn physical_bytes() -> u64 {
     if done.is_ok() { bytes } else { 0 }
 }
 
+/// There are no containers.
+pub(crate) fn container_limit() -> Option<u64> {
+    None
+}
+
+/// The kernel's own level: 1 normal, 2 warning, 4 critical.
+pub(crate) fn shortage() -> super::Shortage {
+    let mut level = 0u32;
+    let mut len = size_of::<u32>();
+    let _ = keep_errno("sysctlbyname", || {
+        let name = c"kern.memorystatus_vm_pressure_level".as_ptr();
+        // SAFETY: writes at most `len` bytes into `level`; the name is a C string.
+        unsafe { libc::sysctlbyname(name, (&raw mut level).cast(), &mut len, core::ptr::null_mut(), 0) as isize }
+    });
+    match level {
+        2 => super::Shortage::Some,
+        4 => super::Shortage::Severe,
+        _ => super::Shortage::None,
+    }
+}
+
 /// The system has no ceiling of address space that it enforces.
 pub(crate) fn address_limit() -> Option<u64> {
     None

@@ -12,6 +12,7 @@
 //! | [`advise_node`] | range lies in a reservation | advice: where what becomes resident from now on should come from |
 //! | [`env_each`] | what is shown is used in the call only | in the environment's order; false before the C library is up: ask again later |
 //! | [`wait`], [`wake`] | the word outlives the call | as futex: may wake spuriously, returns at the timeout |
+//! | [`container_limit`], [`shortage`] | – | what the container may use, and whether memory is short; opens and closes, holds no descriptor |
 //! | [`process_figures`] | – | what the system tells, else `None`; opens and closes, holds no descriptor |
 //!
 //! A call that fails leaves its ranges accessible; a range that `move_pages`, `purge` or `renew` was to give back or fill may have
@@ -74,6 +75,17 @@ pub struct OsError {
     pub call: &'static str,
     /// The system's code: `errno`, or `GetLastError`.
     pub code: i32,
+}
+
+/// Whether tasks have to wait for memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "systems tell more or less")]
+pub(crate) enum Shortage {
+    None,
+    /// Some wait.
+    Some,
+    /// All do, or are about to.
+    Severe,
 }
 
 /// What the system says of the process; `None`: it does not tell. Times in microseconds, memory in bytes.

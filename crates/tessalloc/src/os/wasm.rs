@@ -120,6 +120,16 @@ pub(crate) fn physical_bytes() -> u64 {
     0
 }
 
+/// There are no containers.
+pub(crate) fn container_limit() -> Option<u64> {
+    None
+}
+
+/// The system does not tell.
+pub(crate) fn shortage() -> super::Shortage {
+    super::Shortage::None
+}
+
 /// What 32 bits address.
 pub(crate) fn address_limit() -> Option<u64> {
     Some(1 << 32)

@@ -13,7 +13,8 @@ use windows_sys::Win32::System::Diagnostics::Debug::RaiseFailFastException;
 use windows_sys::Win32::System::Environment::{FreeEnvironmentStringsW, GetEnvironmentStringsW};
 use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
 use windows_sys::Win32::System::Memory::{
-    MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE, MEM_RESERVE, PAGE_READWRITE, VirtualAlloc, VirtualFree,
+    CreateMemoryResourceNotification, LowMemoryResourceNotification, MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE,
+    MEM_RESERVE, PAGE_READWRITE, QueryMemoryResourceNotification, VirtualAlloc, VirtualFree,
 };
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 use windows_sys::Win32::System::SystemInformation::{GetSystemInfo, GlobalMemoryStatusEx, MEMORYSTATUSEX, SYSTEM_INFO};
@@ -209,6 +210,30 @@ pub(crate) fn physical_bytes() -> u64 {
     let mut status = MEMORYSTATUSEX { dwLength: size_of::<MEMORYSTATUSEX>() as u32, ..Default::default() };
     // SAFETY: writes the structure given, whose length is set.
     if unsafe { GlobalMemoryStatusEx(&mut status) } != 0 { status.ullTotalPhys } else { 0 }
+}
+
+/// Job objects are not asked.
+pub(crate) fn container_limit() -> Option<u64> {
+    None
+}
+
+/// What the system's own notification object says, which is made at the first question and kept.
+pub(crate) fn shortage() -> super::Shortage {
+    static NOTIFICATION: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+    // ORDER: Relaxed: one thread asks, the background thread.
+    let mut notification = NOTIFICATION.load(Ordering::Relaxed);
+    // SAFETY: makes an object of the system, and reads its state into `is_low`.
+    unsafe {
+        if notification.is_null() {
+            notification = CreateMemoryResourceNotification(LowMemoryResourceNotification);
+            NOTIFICATION.store(notification, Ordering::Relaxed);
+        }
+        let mut is_low = 0;
+        if !notification.is_null() && QueryMemoryResourceNotification(notification, &mut is_low) != 0 && is_low != 0 {
+            return super::Shortage::Severe;
+        }
+    }
+    super::Shortage::None
 }
 
 /// There is no ceiling of address space below the processor's.

@@ -6,6 +6,7 @@ use super::{CHUNK_SLICES, NUMBER_SLICE_BITS, OWN, Region, SLICE_BYTES};
 use crate::bitmap::{Runs, mask};
 use crate::os;
 use crate::page::{Kind, Page};
+use crate::pressure;
 use crate::report::check;
 use crate::stats::{self, Counter};
 use crate::sync::Ordering;
@@ -116,7 +117,7 @@ impl Run {
     pub(crate) fn extend(&self, count: usize) -> Option<Run> {
         check!(count > self.count, "a run is extended to more slices");
         let end = (self.slice + count).div_ceil(CHUNK_SLICES as usize);
-        if end > self.region.chunk_count() as usize {
+        if end > self.region.chunk_count() as usize || !pressure::admits(count - self.count) {
             return None;
         }
         let (end, frontier) = (end as u32, self.region.frontier());

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::bitmap::{Runs, find_run, mask};
 use crate::os;
+use crate::pressure;
 use crate::report::check;
 use crate::stats::{self, Counter};
 use crate::sync::Ordering;
@@ -36,6 +37,9 @@ pub(super) fn parts(slice: usize, count: usize) -> impl Iterator<Item = Part> {
 
 /// Takes a run of slices, aligned to `align` slices: from shared arenas first, then from ordinary regions.
 pub(crate) fn take(count: usize, align: usize) -> Option<Run> {
+    if !pressure::admits(count) {
+        return None;
+    }
     // ORDER: Relaxed: a hint.
     if SHARED_COUNT.load(Ordering::Relaxed) > 0
         && let Some(run) = take_from(all(), SHARED, count, align)
@@ -68,6 +72,9 @@ fn take_from(regions: &'static [Region], role: u32, count: usize, align: usize) 
 
 /// Takes a run of slices from an arena, which does not end meanwhile.
 pub(crate) fn take_in(region: &'static Region, count: usize, align: usize) -> Option<Run> {
+    if !pressure::admits(count) {
+        return None;
+    }
     region.take(SHARED | EXCLUSIVE, count, align)
 }
 
