@@ -17,7 +17,7 @@
 //! | `os` | the operating system, one file each |
 //! | `options`, `report`, `stats` | settings, errors without allocation, counters |
 //! | `size_class`, `bitmap` | pure arithmetic |
-//! | `place`, `region`, `arena` | the address space: slices, chunks and their words; parts of it that programs set apart |
+//! | `taken`, `place`, `region`, `arena` | the address space: slices, chunks and their words; parts of it that programs set apart |
 //! | `block`, `page`, `remote`, `holes` | pages of equal blocks, and who may touch them |
 //! | `gate`, `inbox`, `waiting`, `exchange`, `ring` | the protocols between threads |
 //! | `theap`, `heap`, `large`, `offset`, `thread` | per-thread stacks and queues, large runs, records |
@@ -51,6 +51,8 @@ mod place;
 mod remote;
 #[cfg(not(target_os = "none"))]
 mod sync;
+#[cfg(not(target_os = "none"))]
+mod taken;
 #[cfg(not(target_os = "none"))]
 mod waiting;
 

@@ -1,7 +1,7 @@
 //! Models of what threads do to each other, run by loom in every order that the memory model allows (within a bound of
 //! preemptions where all of them would take too long).
 //!
-//! What runs is the shipped code of [`crate::remote`], [`crate::inbox`], [`crate::waiting`], [`crate::exchange`], [`crate::place`] and
+//! What runs is the shipped code of [`crate::remote`], [`crate::inbox`], [`crate::waiting`], [`crate::exchange`], [`crate::place`], [`crate::taken`] and
 //! [`crate::gate`]. A model's page stands for [`Page`](../page/index.html): its plain fields, its blocks' links and what the last
 //! user left in a block are cells that loom watches: an access that does not happen after the last one fails the model. The few
 //! lines that put a list home and settle a page stand here a second time, without sizes, queues and figures.
@@ -21,6 +21,7 @@ use crate::inbox::{Inbox, Linked, next_of};
 use crate::place::Place;
 use crate::remote::{Links, List, RemoteWord, State};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, SLEEPS};
+use crate::taken::Taken;
 use crate::waiting::{Numbered, WaitingList};
 
 const NONE: u16 = u16::MAX;
@@ -861,4 +862,78 @@ fn models_place_of_a_block_is_found() {
         place.grow(30);
         join([looker]);
     });
+}
+
+/// A chunk with two slices, the rest is not there, and what only the holder of both touches.
+struct Slices {
+    taken: Taken,
+    content: UnsafeCell<u32>,
+}
+
+impl Slices {
+    const BOTH: u64 = 3;
+
+    fn new() -> Arc<Self> {
+        Arc::new(Self { taken: Taken::new(!Self::BOTH), content: UnsafeCell::new(0) })
+    }
+
+    /// Takes both, in one way or the other, writes, and gives them back; 1 if they were free.
+    fn pass(&self, exactly: bool) -> u32 {
+        let both_free = |taken: u64| (taken & Self::BOTH == 0).then_some(Self::BOTH);
+        let is_free =
+            if exactly { self.taken.take_exactly(Self::BOTH).is_some() } else { self.taken.take(both_free).is_some() };
+        if is_free {
+            self.content.with_mut(|content| unsafe { *content += 1 });
+            self.taken.give(Self::BOTH);
+        }
+        u32::from(is_free)
+    }
+}
+
+/// Slices change hands with what their holders wrote.
+#[test]
+fn models_slices_are_in_one_hand() {
+    explore(2, || {
+        let slices = Slices::new();
+        let other = {
+            let slices = slices.clone();
+            thread::spawn(move || slices.pass(true) + slices.pass(false))
+        };
+        let passes = slices.pass(false) + slices.pass(true);
+        let passes = passes + other.join().unwrap();
+        slices.content.with(|content| assert_eq!(unsafe { *content }, passes));
+        assert_eq!(slices.taken.load(Ordering::Relaxed), !Slices::BOTH, "all is free again");
+    });
+}
+
+/// An arena ends and the next one opens while a thread still takes of the first: what it has then is one or the other as it is.
+#[test]
+fn models_next_arena_is_seen_as_it_is() {
+    for exactly in [true, false] {
+        explore(3, move || {
+            let slices = Slices::new();
+            let late = {
+                let slices = slices.clone();
+                thread::spawn(move || {
+                    let is_taken = if exactly {
+                        slices.taken.take_exactly(1).is_some()
+                    } else {
+                        slices.taken.take(|taken| (taken & 1 == 0).then_some(1)).is_some()
+                    };
+                    if is_taken {
+                        slices.content.with(|content| assert!(unsafe { *content } <= 1));
+                        slices.taken.give(1);
+                    }
+                })
+            };
+            // Refused while the other thread holds a slice, or looks for one.
+            if slices.taken.take_exactly(Slices::BOTH).is_some() {
+                slices.content.with_mut(|content| unsafe { *content += 1 });
+                slices.taken.close();
+                slices.taken.open(!Slices::BOTH);
+            }
+            join([late]);
+            assert_eq!(slices.taken.load(Ordering::Relaxed), !Slices::BOTH, "nothing is lost");
+        });
+    }
 }

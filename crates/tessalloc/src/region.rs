@@ -37,6 +37,7 @@ use crate::bitmap::last_one_until;
 use crate::page::{Kind, Page};
 use crate::place::Place;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering};
+use crate::taken::Taken;
 use crate::waiting::Numbered;
 
 mod arenas;
@@ -74,7 +75,7 @@ const CANDIDATES_MAX: u32 = 64;
 
 #[repr(C, align(64))]
 pub(crate) struct Chunk {
-    taken: AtomicU64,
+    taken: Taken,
     starts: AtomicU64,
     dirty: AtomicU64,
     committed: AtomicU64,

@@ -279,8 +279,7 @@ impl Region {
 
     /// Keeps a chunk that is about to be counted closed. The caller holds the lock.
     pub(super) fn close_chunk(&self, index: u32) {
-        // ORDER: Relaxed: the chunk was never used, or is closed already (S6).
-        self.chunk(index).taken.store(u64::MAX, Ordering::Relaxed);
+        self.chunk(index).taken.close();
     }
 
     /// Lets the slices of a closed chunk be taken. The caller holds the lock.
@@ -296,8 +295,7 @@ impl Region {
             stats::add(Counter::DirtySlices, u64::from(dirty.count_ones()));
             stats::add(Counter::DirtyFreeSlices, u64::from(dirty.count_ones()));
         }
-        // ORDER: Release pairs with the Acquire in `take_in` of the region: who takes sees the arena as it is (S6, S7).
-        chunk.taken.store(absent, Ordering::Release);
+        chunk.taken.open(absent);
         self.note_room(index);
     }
 

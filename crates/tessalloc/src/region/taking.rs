@@ -152,39 +152,24 @@ impl Region {
     /// Takes a run inside one chunk.
     fn take_in(&self, index: u32, count: u32, align: u32) -> Option<u32> {
         let chunk = self.chunk(index);
-        // ORDER: Relaxed: the exchange decides.
-        let mut taken = chunk.taken.load(Ordering::Relaxed);
-        // Bound: repeated only when another thread took or gave slices of this chunk in between.
-        loop {
-            let at = find_run(!taken, count, align, self.skew())?;
-            let bits = mask(at, count);
-            // ORDER: Acquire pairs with the Release in `give_part`: what the last holder wrote is visible (S1).
-            match chunk.taken.compare_exchange_weak(taken, taken | bits, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => {
-                    if taken | bits == u64::MAX {
-                        self.note_used_up(index);
-                    }
-                    self.count_taken(chunk, bits);
-                    return Some(at);
-                }
-                Err(now) => taken = now,
-            }
+        let find = |taken: u64| Some(mask(find_run(!taken, count, align, self.skew())?, count));
+        let (bits, taken) = chunk.taken.take(find)?;
+        if taken == u64::MAX {
+            self.note_used_up(index);
         }
+        self.count_taken(chunk, bits);
+        Some(bits.trailing_zeros())
     }
 
     /// Takes exactly these slices of a chunk, if they are free.
     pub(super) fn take_exactly(&self, part: &Part) -> bool {
         let chunk = self.chunk(part.chunk);
         let bits = mask(part.at, part.count);
-        // ORDER: Acquire as in `take_in`.
-        let before = chunk.taken.fetch_or(bits, Ordering::Acquire);
-        if before & bits != 0 {
-            // Only bits that this thread set, and under which it wrote nothing. ORDER: SeqCst with `note_used_up`, as in `give_part`.
-            chunk.taken.fetch_and(!(bits & !before), Ordering::SeqCst);
+        let Some(taken) = chunk.taken.take_exactly(bits) else {
             self.note_room(part.chunk);
             return false;
-        }
-        if before | bits == u64::MAX {
+        };
+        if taken == u64::MAX {
             self.note_used_up(part.chunk);
         }
         self.count_taken(chunk, bits);
@@ -286,8 +271,7 @@ impl Region {
                 stats::add(Counter::DirtyFreeSlices, u64::from(dirty));
             }
         }
-        // ORDER: Release hands what this thread wrote to the Acquire in `take_in`; SeqCst with `note_used_up`.
-        let before = chunk.taken.fetch_and(!bits, Ordering::SeqCst);
+        let before = chunk.taken.give(bits);
         check!(before & bits == bits, "slices were given back that were free");
         self.note_room(part.chunk);
         if before == bits | self.absent(part.chunk) {

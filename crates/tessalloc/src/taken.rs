@@ -1,0 +1,76 @@
+//! Which slices of a chunk are taken: one word, by which slices change hands, and by which the next arena in a place opens.
+//!
+//! | step                   | by                       | how               |
+//! |------------------------|--------------------------|-------------------|
+//! | [`Taken::take`], [`Taken::take_exactly`] | any    | CAS, OR: Acquire  |
+//! | [`Taken::give`]        | who holds the slices     | AND: Release      |
+//! | [`Taken::close`], [`Taken::open`] | who holds all, before anybody may take | OR, AND: Release |
+//!
+//! - K1 Who set a bit holds the slice until it clears the bit, and sees what the last holder wrote.
+//! - K2 While all bits are set nobody takes. Who takes of what was opened sees all that was written before, however long ago it
+//!   looked at the chunk.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// See the module. All zero, as memory is at first: all slices are free.
+#[repr(transparent)]
+pub(crate) struct Taken(AtomicU64);
+
+impl Taken {
+    #[cfg(loom)]
+    pub(crate) fn new(taken: u64) -> Self {
+        Self(AtomicU64::new(taken))
+    }
+
+    /// The slices that are taken: a hint for who holds none of them.
+    pub(crate) fn load(&self, order: Ordering) -> u64 {
+        self.0.load(order)
+    }
+
+    /// Takes the slices that `choose` finds beside what is taken, and returns them with all that are taken then; `None` if it finds
+    /// none.
+    #[inline]
+    pub(crate) fn take(&self, choose: impl Fn(u64) -> Option<u64>) -> Option<(u64, u64)> {
+        // ORDER: Relaxed: the exchange decides.
+        let mut taken = self.0.load(Ordering::Relaxed);
+        // Bound: repeated only when another thread took or gave slices of this chunk in between.
+        loop {
+            let bits = choose(taken)?;
+            // ORDER: Acquire pairs with the Release in `give` and `open` (K1, K2).
+            match self.0.compare_exchange_weak(taken, taken | bits, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Some((bits, taken | bits)),
+                Err(now) => taken = now,
+            }
+        }
+    }
+
+    /// Takes exactly these slices, and returns all that are taken then; `None` if one of them is not free.
+    pub(crate) fn take_exactly(&self, bits: u64) -> Option<u64> {
+        // ORDER: Acquire as in `take`.
+        let before = self.0.fetch_or(bits, Ordering::Acquire);
+        if before & bits != 0 {
+            // Only bits that this thread set, and under which it wrote nothing.
+            self.give(bits & !before);
+            return None;
+        }
+        Some(before | bits)
+    }
+
+    /// Gives slices back, and returns what was taken. The caller holds them (K1).
+    pub(crate) fn give(&self, bits: u64) -> u64 {
+        // ORDER: Release hands what this thread wrote to the next taker; SeqCst for the summary, see `note_used_up` in the regions.
+        self.0.fetch_and(!bits, Ordering::SeqCst)
+    }
+
+    /// Keeps all from being taken. The caller holds all slices that are there, or nobody knows of the chunk yet.
+    pub(crate) fn close(&self) {
+        // ORDER: Relaxed: nobody could take before, nor can now (K2).
+        self.0.fetch_or(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// Lets all slices but the absent ones be taken. The caller has closed the word.
+    pub(crate) fn open(&self, absent: u64) {
+        // ORDER: Release pairs with the Acquires in `take` and `take_exactly` (K2).
+        self.0.fetch_and(absent, Ordering::Release);
+    }
+}
