@@ -49,6 +49,9 @@ typedef struct tessalloc_stats_s {
   uint64_t pages_total;
   uint64_t large_blocks_peak;
   uint64_t large_blocks_total;
+  uint64_t heaps;                 /* first-class ones: the default heap is not among them */
+  uint64_t heaps_peak;
+  uint64_t heaps_total;
   uint64_t reclaims;              /* pages without an owner that a thread took over */
   uint64_t regions;               /* reservations of address space for blocks */
   uint64_t chunks;                /* of 4 MiB in them, that were ever used */

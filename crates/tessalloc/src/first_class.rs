@@ -31,7 +31,7 @@ use crate::remote::List;
 use crate::report::{self, ErrorKind};
 use crate::ring::send_home;
 use crate::size_class::SizeClass;
-use crate::stats;
+use crate::stats::{self, Counter};
 use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering, barrier_heavy, wait};
 use crate::theap::Stacks;
 use crate::thread::{self, Thread};
@@ -185,6 +185,7 @@ pub(crate) fn create(settings: Settings) -> *mut Core {
     // ORDER: Relaxed: under the lock; who asks `is_heap` about this heap learned of it after.
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     all.count += 1;
+    stats::add(Counter::Heaps, 1);
     // SAFETY: a place for a heap, in no list.
     unsafe {
         core.write(Core {
@@ -295,6 +296,7 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
         // ORDER: Relaxed: ids are compared with those of handles only (F1).
         (*core).id.store(0, Ordering::Relaxed);
         all.count -= 1;
+        stats::sub(Counter::Heaps, 1);
         (*core).records = left;
         if left.is_null() {
             (*core).next = all.places;

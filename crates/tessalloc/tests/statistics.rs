@@ -204,6 +204,12 @@ fn figures_of_a_heap_are_of_its_blocks_alone() {
 fn totals_stay_right_when_heaps_go() {
     let _alone = alone();
     let start = tessalloc::stats();
+    let heaps = [Heap::new().unwrap(), Heap::new().unwrap()];
+    let two = tessalloc::stats();
+    assert_eq!((two.heaps - start.heaps, two.heaps_total - start.heaps_total), (2, 2));
+    drop(heaps);
+    let after = tessalloc::stats();
+    assert_eq!((after.heaps, after.heaps_peak >= 2), (start.heaps, true));
     for round in 0..4 {
         let mut heap = Heap::new().unwrap();
         let blocks = fill(&heap, (1..200_000).step_by(3001));

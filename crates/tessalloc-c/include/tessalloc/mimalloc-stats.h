@@ -146,7 +146,7 @@ TESSALLOC_MI bool mi_subproc_stats_get_exclusive(mi_subproc_id_t subproc, mi_sta
   tessalloc_mi_add_current(&stats->reserved, all.reserved_bytes);
   tessalloc_mi_add(&stats->committed, all.committed_bytes + all.purged_bytes, all.committed_peak_bytes, all.committed_bytes);
   tessalloc_mi_add(&stats->threads, all.threads_total, all.threads_peak, all.threads);
-  tessalloc_mi_add_current(&stats->heaps, tessalloc_heap_count() + 1);
+  tessalloc_mi_add(&stats->heaps, all.heaps_total + 1, all.heaps_peak + 1, all.heaps + 1);
   stats->theaps = stats->threads;
   stats->purged.total = (int64_t)all.purged_bytes;
   stats->mmap_calls.total = (int64_t)all.reserve_calls;

@@ -76,6 +76,12 @@ pub(crate) enum Counter {
     LargeBlocksPeak,
     /// Large runs ever begun.
     LargeBlocksTotal,
+    /// First-class heaps now.
+    Heaps,
+    /// The most there ever were.
+    HeapsPeak,
+    /// Heaps ever made.
+    HeapsTotal,
     /// Slow paths of threads that have ended.
     SlowCount,
     /// Batches of remote frees of threads that have ended.
@@ -95,6 +101,7 @@ impl Counter {
             Counter::Threads => (Some(Counter::ThreadsPeak), Some(Counter::ThreadsTotal)),
             Counter::Pages => (Some(Counter::PagesPeak), Some(Counter::PagesTotal)),
             Counter::LargeBlocks => (Some(Counter::LargeBlocksPeak), Some(Counter::LargeBlocksTotal)),
+            Counter::Heaps => (Some(Counter::HeapsPeak), Some(Counter::HeapsTotal)),
             _ => (None, None),
         }
     }
@@ -317,6 +324,12 @@ pub struct Stats {
     pub large_blocks_peak: u64,
     /// Large blocks ever made; one that is kept warm and used again counts once.
     pub large_blocks_total: u64,
+    /// First-class heaps now.
+    pub heaps: u64,
+    /// The most there were at once.
+    pub heaps_peak: u64,
+    /// Heaps ever made.
+    pub heaps_total: u64,
     /// Pages without an owner that a thread took over.
     pub reclaims: u64,
     /// Regions: reservations of address space, and arenas.
@@ -364,6 +377,9 @@ figures! {
         PagesTotal = pages_total,
         LargeBlocksPeak = large_blocks_peak,
         LargeBlocksTotal = large_blocks_total,
+        Heaps = heaps,
+        HeapsPeak = heaps_peak,
+        HeapsTotal = heaps_total,
         Reclaims = reclaims,
         Regions = regions,
         Chunks = chunks,
@@ -456,6 +472,9 @@ pub(crate) fn collect(pending: &Pending) -> Stats {
         pages_total: value(Counter::PagesTotal),
         large_blocks_peak: value(Counter::LargeBlocksPeak),
         large_blocks_total: value(Counter::LargeBlocksTotal),
+        heaps: value(Counter::Heaps),
+        heaps_peak: value(Counter::HeapsPeak),
+        heaps_total: value(Counter::HeapsTotal),
         reclaims: value(Counter::Reclaims),
         regions: regions.iter().filter(|region| region.is_there()).count() as u64,
         chunks: regions.iter().map(|region| u64::from(region.frontier())).sum(),
