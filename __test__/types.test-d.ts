@@ -5,6 +5,9 @@ import {
   type ArenaMark,
   type ArenaOptions,
   type Backing,
+  type BufferLease,
+  BufferPool,
+  type BufferPoolStats,
   type MemoryUsage,
   memoryUsage,
   type PurgeResult,
@@ -39,6 +42,14 @@ expectTypeOf<Arena['mark']>().toEqualTypeOf<() => ArenaMark>()
 expectTypeOf<ArenaMark>().toExtend<Disposable>()
 expectTypeOf<Arena['backing']>().toEqualTypeOf<Backing>()
 expectTypeOf<ArenaOptions['backing']>().toEqualTypeOf<Backing | undefined>()
+
+expectTypeOf(BufferPool).toBeConstructibleWith()
+expectTypeOf(BufferPool).toBeConstructibleWith({ zeroOnRelease: true })
+expectTypeOf<BufferPool['acquire']>().toEqualTypeOf<(bytes: number) => Buffer>()
+expectTypeOf<BufferPool['release']>().toEqualTypeOf<(buffer: Buffer) => void>()
+expectTypeOf<BufferPool['lease']>().toEqualTypeOf<(bytes: number) => BufferLease>()
+expectTypeOf<BufferLease>().toExtend<Disposable>()
+expectTypeOf<BufferPoolStats[keyof BufferPoolStats]>().toEqualTypeOf<number>()
 
 // @ts-expect-error an arena has a capacity
 new Arena({ backing: 'js' })

@@ -5,6 +5,7 @@
  * @module
  */
 export { Arena, type ArenaMark, type ArenaOptions } from './arena.ts'
+export { type BufferLease, BufferPool, type BufferPoolOptions, type BufferPoolStats } from './buffer-pool.ts'
 export { TessallocError, type TessallocErrorCode } from './errors.ts'
 export { type MemoryUsage, type MemoryUsageFunction, memoryUsage, memoryUsageFields } from './memory-usage.ts'
 export { type PurgeResult, purge } from './purge.ts'
