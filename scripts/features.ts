@@ -5,7 +5,7 @@
  * |---|---|
  * | numbers | each of the sections below from 1 on, in order, none twice |
  * | a row with a form of ours | names what shows it, in backquotes |
- * | a row without | says "not yet", or "no: " and why |
+ * | a row without | says "not yet" or "not yet: " and why, or "no: " and why |
  * | `tessalloc_…` | declared in a header |
  * | `Type::name`, `raw::name` and the like | in the sources of the core |
  * | a test's name among what shows it | a function in a file named in the same field |
@@ -70,7 +70,7 @@ export function featureFaults(lines: readonly string[]): { line: number; text: s
     if (isThere && quoted(proof).length === 0) {
       faults.push({ line, text: `row ${number} names a form, and nothing that shows it: ${proof}` })
     }
-    if (!isThere && !/^(not yet$|no: .)/.test(proof)) {
+    if (!isThere && !/^(not yet(: .+)?$|no: .)/.test(proof)) {
       faults.push({
         line,
         text: `row ${number} names no form: expected "not yet" or "no: " and why, received ${proof}`,

@@ -113,6 +113,16 @@ pub(crate) unsafe fn leave<P: Exchanged>(page: *mut P, claim_at: u32) -> bool {
     }
 }
 
+/// The end of a look at a page that was ownerless when it was claimed: it is so again. False, and still held, if enough has come
+/// home in the meantime.
+///
+/// # Safety
+/// - As for [`leave`], after [`RemoteWord::claim`].
+pub(crate) unsafe fn leave_again<P: Exchanged>(page: *mut P) -> bool {
+    // SAFETY: the caller's duty. ORDER: Relaxed: acquired by the claim.
+    unsafe { leave(page, P::claim_at(page).load(Ordering::Relaxed)) }
+}
+
 /// Makes a held page the adopter's, with the list that has come.
 ///
 /// # Safety

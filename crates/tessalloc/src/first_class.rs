@@ -710,25 +710,58 @@ pub(crate) unsafe fn purge(core: *mut Core) -> u64 {
     });
     let mut bytes = 0;
     let _guard = HEAPS.lock();
-    // SAFETY: under the lock; each record by its gate: the caller's own by right, another's by claim.
+    // SAFETY: under the lock.
     unsafe {
         let mut record = (*core).records;
         while !record.is_null() {
-            // ORDER: Relaxed: written under the lock.
-            if (*record).lessee.load(Ordering::Relaxed) == own && own != 0 {
-                (*record).gate.enter();
-                (*record).flush_stacks();
-                (*record).theap.reset_limits();
-                bytes += (*record).trim();
-                (*record).gate.leave();
-            } else if (*record).is_live() && (*record).gate.try_claim() {
-                bytes += (*record).trim();
-                (*record).gate.unclaim();
-            }
+            bytes += purge_record(record, own);
             record = (*record).next_in_heap;
         }
     }
     bytes
+}
+
+/// As [`purge`], of all that a thread has of heaps.
+///
+/// # Safety
+/// - `thread` is a thread's own record.
+pub(crate) unsafe fn purge_leases(thread: *mut Thread) -> u64 {
+    let own = thread::current_if_started().map_or(0, |thread| thread.expose_provenance());
+    let mut bytes = 0;
+    let _guard = HEAPS.lock();
+    // SAFETY: under the lock.
+    unsafe {
+        let mut record = (*thread).leases;
+        while !record.is_null() {
+            bytes += purge_record(record, own);
+            record = (*record).next_lease;
+        }
+    }
+    bytes
+}
+
+/// Goes into a record by its gate: by right if `own` is its lessee, else by claim if that succeeds.
+///
+/// # Safety
+/// - The caller holds [`HEAPS`]; `own` is its token, or 0.
+unsafe fn purge_record(record: *mut Thread, own: usize) -> u64 {
+    // SAFETY: the caller's duty. ORDER: Relaxed: written under the lock.
+    unsafe {
+        if (*record).lessee.load(Ordering::Relaxed) == own && own != 0 {
+            (*record).gate.enter();
+            (*record).flush_stacks();
+            (*record).theap.reset_limits();
+            let bytes = (*record).trim();
+            (*record).gate.leave();
+            return bytes;
+        }
+        if !(*record).is_live() || !(*record).gate.try_claim() {
+            return 0;
+        }
+        let bytes = (*record).trim();
+        (*record).gate.unclaim();
+        bytes
+    }
 }
 
 /// The descriptor of the page or run that an address in use lies in; `None` if that is none of ours.
@@ -764,6 +797,16 @@ pub(crate) unsafe fn is_heap(core: *const Core) -> bool {
     let id = unsafe { (*core).id.load(Ordering::Relaxed) };
     // Where it is 0 the difference wraps. ORDER: Relaxed: it only grows.
     id.wrapping_sub(1) < NEXT_ID.load(Ordering::Relaxed) - 1
+}
+
+/// The id of the heap that a page is of now.
+///
+/// # Safety
+/// - A descriptor.
+pub(crate) unsafe fn heap_id(page: *mut Page) -> crate::heaps::HeapId {
+    // SAFETY: an atomic field, and places for heaps are never unmapped. ORDER: Relaxed: set before the heap had pages.
+    let number = unsafe { (*page).heap().as_ref().map_or(0, |core| core.id.load(Ordering::Relaxed)) };
+    crate::heaps::HeapId::from_number(number)
 }
 
 /// The id of that heap, 0 for the default heap.

@@ -12,7 +12,8 @@ use crate::os;
 use crate::region;
 use crate::scavenger;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Lock, Ordering, hold_all, hold_all_no_more, wait};
-use crate::thread::{self, Thread};
+use crate::thread::{self, is_of};
+use crate::walk;
 
 /// A word that the kernel clears in every forked child; null where it can't.
 static WITNESS: AtomicPtr<AtomicU32> = AtomicPtr::new(null_mut());
@@ -115,6 +116,7 @@ fn take_over() {
         lock.reset_in_child();
     }
     scavenger::reset_in_child();
+    walk::reset_in_child();
     let own = thread::current_if_started().unwrap_or(null_mut());
     // SAFETY: the child has one thread, and the locks are free.
     unsafe { first_class::after_fork(own) };
@@ -135,12 +137,6 @@ fn take_over() {
         // SAFETY: the calling thread's record; nobody can be in it.
         unsafe { (*own).gate.reset_in_child() };
     }
-}
-
-/// Whether a record is a thread's own, or one that it has of a heap.
-fn is_of(record: *mut Thread, own: *mut Thread) -> bool {
-    // SAFETY: L2. ORDER: Relaxed: the forking thread holds the lock under which it is written.
-    record == own || !own.is_null() && unsafe { (*record).lessee.load(Ordering::Relaxed) == (*own).token() }
 }
 
 fn witness() -> Option<&'static AtomicU32> {

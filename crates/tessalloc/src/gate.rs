@@ -13,8 +13,6 @@
 //!
 //! `inside` is stored, never counted up: a chain of loads and stores of one word would cost each passage its latency.
 
-#[cfg(not(loom))]
-use crate::report::used_while_visited as entered_while_visited;
 use crate::sync::{AtomicU32, Ordering, barrier_heavy, barrier_light, wait, wake};
 
 const FREE: u32 = 0;
@@ -160,6 +158,11 @@ impl Gate {
         self.inside.store(0, Ordering::Relaxed);
         self.claim.store(FREE, Ordering::Relaxed);
     }
+}
+
+#[cfg(not(loom))]
+fn entered_while_visited() -> ! {
+    crate::report::misused_visit("use a heap while it is visited")
 }
 
 /// No model visits.

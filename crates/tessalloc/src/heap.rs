@@ -124,23 +124,30 @@ impl DefaultHeap {
         }
     }
 
-    /// Goes once through the pages that wait: `visit` gets each, held, and says whether it goes back into its list.
+    /// Goes once through the pages that wait: `visit` gets each, held, and says whether it goes back into its list. They all go back,
+    /// class by class, after the last one, or when `visit` unwinds.
     pub(crate) fn visit_waiting(&self, mut visit: impl FnMut(*mut Page) -> bool) {
-        for class in 1..CLASS_COUNT {
-            let mut kept: *mut Page = core::ptr::null_mut();
-            // Bound: each page is popped once, since they go back only after the last one.
-            while let Some(page) = self.adopt(class) {
-                if visit(page) {
-                    // SAFETY: R4: held by this thread; W1 ended with the pop, so the queue's link is free to use.
-                    unsafe { (*page).next = kept };
-                    kept = page;
+        struct Kept<'a>(&'a WaitingList, *mut Page);
+        impl Drop for Kept<'_> {
+            fn drop(&mut self) {
+                while !self.1.is_null() {
+                    // SAFETY: R4: held by this thread since it was popped.
+                    let (number, next) = unsafe { ((*self.1).number, (*self.1).next) };
+                    self.0.push(number, &AllPages);
+                    self.1 = next;
                 }
             }
-            while !kept.is_null() {
-                // SAFETY: as above.
-                let (number, next) = unsafe { ((*kept).number, (*kept).next) };
-                self.waiting[class].push(number, &AllPages);
-                kept = next;
+        }
+        for class in 1..CLASS_COUNT {
+            let mut kept = Kept(&self.waiting[class], core::ptr::null_mut());
+            // Bound: each page is popped once, since they go back only after the last one.
+            while let Some(page) = self.adopt(class) {
+                // SAFETY: R4: held by this thread; W1 ended with the pop, so the queue's link is free to use.
+                unsafe { (*page).next = kept.1 };
+                let next = core::mem::replace(&mut kept.1, page);
+                if !visit(page) {
+                    kept.1 = next;
+                }
             }
         }
     }

@@ -236,6 +236,11 @@ impl HeapId {
     pub const fn get(self) -> u64 {
         self.0
     }
+
+    /// The id with a number, as [`HeapId::get`] gave it.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
 }
 
 impl Heap {

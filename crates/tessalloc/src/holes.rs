@@ -14,7 +14,7 @@ use crate::region::{self, SLICE_BYTES};
 use crate::stats::{self, Counter};
 
 /// Blocks of the smallest class in a page: 64 KiB of 8 bytes.
-const BLOCKS_MAX: usize = SLICE_BYTES / 8;
+pub(crate) const BLOCKS_MAX: usize = SLICE_BYTES / 8;
 
 /// The OS pages of a page, as bits: at most 128.
 #[derive(Clone, Copy)]
@@ -85,25 +85,43 @@ unsafe fn free_bits(page: *mut Page, units: Units) -> [u64; BLOCKS_MAX / 64] {
     free
 }
 
+/// The blocks of a page that are handed out, as ones.
+///
+/// # Safety
+/// - The caller holds the page, a page of small blocks.
+pub(crate) unsafe fn used_bits(page: *mut Page) -> [u64; BLOCKS_MAX / 64] {
+    // SAFETY: the caller's duty.
+    let (mut bits, carved) = unsafe { (free_bits(page, Units::of(page)), (*page).carved.get() as usize) };
+    let words = carved.div_ceil(64);
+    for (word, bits) in bits.iter_mut().enumerate().take(words) {
+        let count = (carved - word * 64).min(64);
+        *bits = !*bits & (u64::MAX >> (64 - count));
+    }
+    // Holes may reach past the last block.
+    bits[words..].fill(0);
+    bits
+}
+
 /// Visits the blocks of a page that are handed out, lowest address first; false from `visit` ends it and is returned.
 ///
 /// # Safety
 /// - The caller holds the page, a page of small blocks.
 pub(crate) unsafe fn visit_used(page: *mut Page, visit: &mut dyn FnMut(*mut u8, usize) -> bool) -> bool {
     // SAFETY: the caller's duty.
-    unsafe {
-        let units = Units::of(page);
-        let free = free_bits(page, units);
-        let carved = (*page).carved.get() as usize;
-        for (word, free) in free.iter().enumerate().take(carved.div_ceil(64)) {
-            let count = (carved - word * 64).min(64);
-            let mut used = !free & (u64::MAX >> (64 - count));
-            while used != 0 {
-                let index = word * 64 + used.trailing_zeros() as usize;
-                used &= used - 1;
-                if !visit((*page).start.add(index * units.block_bytes), units.block_bytes) {
-                    return false;
-                }
+    let (bits, start, bytes) = unsafe { (used_bits(page), (*page).start, (*page).block_bytes as usize) };
+    for_each_one(&bits, |index| visit(start.wrapping_add(index * bytes), bytes))
+}
+
+/// Calls `act` with the positions of ones, lowest first; false from it ends it and is returned.
+#[inline]
+pub(crate) fn for_each_one(bits: &[u64], mut act: impl FnMut(usize) -> bool) -> bool {
+    for (word, bits) in bits.iter().enumerate() {
+        let mut left = *bits;
+        while left != 0 {
+            let index = word * 64 + left.trailing_zeros() as usize;
+            left &= left - 1;
+            if !act(index) {
+                return false;
             }
         }
     }

@@ -23,6 +23,7 @@
 //! | `theap`, `heap`, `large`, `offset`, `thread` | per-thread stacks and queues, large runs, records |
 //! | `first_class`, [`Heap`] | first-class heaps, inside and outside |
 //! | `scavenger`, `fork` | giving memory back; processes that split |
+//! | `walk`, `threads` | looking at all pages and blocks; what a program says about its threads |
 //! | `raw`, [`Tessalloc`] | what programs call |
 //! | [`Buffer`] | an allocator apart from all that, in one given buffer |
 //!
@@ -121,8 +122,12 @@ mod theap;
 #[cfg(not(any(loom, target_os = "none")))]
 mod thread;
 #[cfg(not(any(loom, target_os = "none")))]
+mod threads;
+#[cfg(not(any(loom, target_os = "none")))]
 #[doc(hidden)]
 pub mod view;
+#[cfg(not(any(loom, target_os = "none")))]
+mod walk;
 
 #[cfg(not(any(loom, target_os = "none")))]
 pub use arena::{Arena, ArenaError, ArenaFunctions, ArenaInfo, ArenaOptions, arenas};
@@ -158,3 +163,7 @@ pub use stats::process::{ProcessFigure, ProcessInfo};
 pub use stats::query::{Query, QueryError};
 #[cfg(not(any(loom, target_os = "none")))]
 pub use stats::{Figure, STATS_VERSION, Stats, ThreadFigure, ThreadTotals};
+#[cfg(not(any(loom, target_os = "none")))]
+pub use threads::{ThreadId, thread_idle};
+#[cfg(not(any(loom, target_os = "none")))]
+pub use walk::{PageInfo, PageOwner, Walked, Which, visit_blocks, visit_blocks_exactly, visit_pages};

@@ -273,6 +273,37 @@ impl World {
         true
     }
 
+    /// As `Noted::note`: how many of the page's blocks are in use, by a look at what has come home and stays where it is.
+    unsafe fn look(&self, page: *mut Page) -> u32 {
+        unsafe {
+            let list = (*page).remote.peek();
+            let mut at = list.head;
+            for left in (0..list.count).rev() {
+                let block = &(&(*page).blocks)[usize::from(at)];
+                block.content.with(|content| assert_eq!(*content, 1, "each block came home once"));
+                if left > 0 {
+                    at = block.next.with(|next| *next);
+                }
+            }
+            (*page).plain.with(|plain| (*plain).used) - u32::from(list.count)
+        }
+    }
+
+    /// A walk looks at the page if it is ownerless, as `Walk::look_at_ownerless`.
+    fn walk(self: &Arc<Self>) -> thread::JoinHandle<()> {
+        let world = self.clone();
+        thread::spawn(move || unsafe {
+            let page = world.page();
+            world.turn.pass();
+            if (*page).remote.claim() {
+                world.look(page);
+                if !exchange::leave_again(page) {
+                    world.settle(page);
+                }
+            }
+        })
+    }
+
     /// At the end: what the page counts is right, and its free list has as many blocks.
     unsafe fn expect(&self, used: u32) {
         let page = self.page();
@@ -455,6 +486,51 @@ fn models_ownerless_page_is_handed_to_the_push_that_claims() {
             join(threads);
             assert!(world.adopt(0), "a page that got back enough waits for an owner");
             assert!(!world.adopt(0), "it waits once");
+            world.expect(1);
+        }
+    });
+}
+
+/// A walk claims an ownerless page for a look and leaves it again, while others free its blocks: it sees what the last holder
+/// wrote and what has come home, and the push or the leave that finds enough there hands the page on.
+#[test]
+fn models_walk_looks_at_an_ownerless_page() {
+    explore(3, || {
+        let world = World::new(State::Held, 2, 0, 1);
+        let threads = [world.free(&[0]), world.walk()];
+        unsafe {
+            world.settle(world.page());
+            join(threads);
+            assert!(world.adopt(0), "a page that got back enough waits for an owner");
+            assert!(!world.adopt(0), "it waits once");
+            world.expect(1);
+        }
+    });
+}
+
+/// A walk goes into the owner's gate by claim, and looks at what came home there, while the owner drains its inbox inside of it.
+#[test]
+fn models_walk_looks_at_an_owned_page() {
+    SLEEPS.set(false);
+    explore(2, || {
+        let world = World::new(State::Owned, 3, 1, STALE_MARK);
+        let gate = Arc::new(Gate::new());
+        let walker = {
+            let (world, gate) = (world.clone(), gate.clone());
+            thread::spawn(move || unsafe {
+                if gate.try_claim() {
+                    assert!(world.look(world.page()) <= 3);
+                    gate.unclaim();
+                }
+            })
+        };
+        let threads = [world.free(&[0, 1]), walker];
+        unsafe {
+            gate.enter();
+            world.drain(0);
+            gate.leave();
+            join(threads);
+            world.drain(0);
             world.expect(1);
         }
     });

@@ -22,6 +22,7 @@
 //! | `previous`, `next` | – | holder        | plain   | P9 links of the queue                                           |
 //! | `claim_at`   | blocks | holder         | Relaxed | P11 how many remote blocks make an ownerless page worth claiming |
 //! | `heap`       | –      | holder         | Relaxed | P12 the first-class heap whose block or blocks these are, or null: the default heap's. Then the kind bytes are 0 |
+//! | `seen`       | –      | walkers        | Relaxed | K3 in [`crate::walk`]                                          |
 //!
 //! A large run uses `carved` for the slices in use and `reserved` for the slices taken; `wake` counts how often it grew.
 //!
@@ -101,7 +102,7 @@ pub(crate) struct Page {
     pub(crate) waiting_link: AtomicU32,
     pub(crate) number: u32,
     pub(crate) claim_at: AtomicU32,
-    _reserved: u32,
+    pub(crate) seen: AtomicU32,
     pub(crate) next: *mut Page,
     pub(crate) previous: *mut Page,
     pub(crate) heap: AtomicPtr<Core>,

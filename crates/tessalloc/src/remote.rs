@@ -14,7 +14,7 @@
 //! |-----------|-------|--------|-----------|------|
 //! | Owned     |       | a push, which then puts the page into the owner's inbox | | the owner lets go |
 //! | Posted    | the owner, with the page out of its inbox | pushes | | who finds the inbox closed |
-//! | Ownerless |       |        | pushes | the push that reaches `claim_at` |
+//! | Ownerless |       |        | pushes | the push that reaches `claim_at`; a walker, for a look |
 //! | Held      | an adopter | | the holder, list short of `claim_at` | pushes |
 //!
 //! Invariants:
@@ -170,6 +170,29 @@ impl RemoteWord {
         // ORDER: Acquire pairs with the Release in `push`: the links are visible. Release: an adopter's owner word, stored
         // before, is visible to the push that posts (R3).
         Word(self.0.swap(Word::new(List::EMPTY, then).0, Ordering::AcqRel)).list()
+    }
+
+    /// The list that waits here now, and stays: pushes only add in front of it. For a holder, or who is inside the owner's gate.
+    pub(crate) fn peek(&self) -> List {
+        // ORDER: Acquire pairs with the Release in `push`, and in `leave`: the links, and a claimer's plain fields, are visible.
+        Word(self.0.load(Ordering::Acquire)).list()
+    }
+
+    /// Holds an ownerless page for a look, which begins with [`RemoteWord::peek`]: Ownerless → Held, with the list where it is. False
+    /// if it is not ownerless.
+    pub(crate) fn claim(&self) -> bool {
+        // ORDER: Relaxed: the exchange below decides.
+        let mut seen = Word(self.0.load(Ordering::Relaxed));
+        // Bound: repeated only when a push came in between, at most `claim_at` times.
+        while seen.state() == State::Ownerless {
+            let held = Word::new(seen.list(), State::Held).0;
+            // ORDER: Relaxed: the Acquire in `peek` pairs with the Release in `leave`: then the plain fields are visible (R4).
+            match self.0.compare_exchange_weak(seen.0, held, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = Word(now),
+            }
+        }
+        false
     }
 
     /// The owner's first step of letting a page go: Owned → Held. False if a push has posted the page: then it stays owned.

@@ -335,6 +335,28 @@ fn purge_free(slices: u64) {
 pub(crate) const PATIENT_TRIES: u32 = 4;
 pub(crate) const HASTY_TRIES: u32 = 1;
 
+/// Trims a thread's pages for as long as `is_right` says that it is the one that is meant; `None` if it is not, or is busy each time.
+/// Returns bytes.
+///
+/// # Safety
+/// - A record.
+pub(crate) unsafe fn trim_patiently(thread: *mut thread::Thread, is_right: impl Fn() -> bool) -> Option<u64> {
+    for attempt in 0..PATIENT_TRIES {
+        if attempt > 0 {
+            wait(&CLOCK, 0, 1);
+        }
+        // SAFETY: L2; the claim lets this thread in.
+        unsafe {
+            if (*thread).gate.try_claim() {
+                let bytes = is_right().then(|| (*thread).trim());
+                (*thread).gate.unclaim();
+                return bytes;
+            }
+        }
+    }
+    None
+}
+
 /// Gives everything unused of every thread back, now. Threads that are inside the allocator keep theirs. Returns bytes.
 pub(crate) fn purge_all(tries: u32) -> usize {
     let _guard = PASS.lock();

@@ -639,6 +639,12 @@ impl Thread {
             }
             let end = at + count as usize * bytes;
             let table = (*page).start.add(STARTER_TABLE_AT);
+            // Where no block starts although one might, a walker finds class 0: before the first, and behind the last.
+            let carved = (*page).carved.get() as usize;
+            table.add(carved).write_bytes(0, at / 16 - carved);
+            if !end.is_multiple_of(16) {
+                table.add(end / 16).write(0);
+            }
             for i in 0..count as usize {
                 let block = at + i * bytes;
                 *table.add(block / 16) = class.index() as u8;
@@ -810,12 +816,49 @@ impl Thread {
                     page = next;
                 }
             }
+            self.release_empty_starter();
+        }
+        bytes
+    }
+
+    unsafe fn release_empty_starter(&mut self) {
+        // SAFETY: the caller is inside the gate; the starter page is this thread's (T5).
+        unsafe {
             if !self.theap.starter.is_null() && (*self.theap.starter).used == 0 {
                 heap::release(core::mem::replace(&mut self.theap.starter, null_mut()));
                 self.count(-(SLICE_BYTES as i64));
                 self.count_freed(SLICE_BYTES as u64);
             }
         }
-        bytes
+    }
+
+    /// Gives empty pages back and lets go of those with room, so that other threads take them. Those that blocks are on their way to
+    /// stay, and so do full ones and the starter slice, of which nobody else could make use.
+    ///
+    /// # Safety
+    /// - The caller is this thread, inside its gate.
+    pub(crate) unsafe fn leave_pages(&mut self) {
+        // SAFETY: the caller's duty: all pages of queues are this thread's.
+        unsafe {
+            for class in 1..CLASS_COUNT {
+                let mut page = self.theap.queues[class].first;
+                // Bound: the queue's length: what stays goes in front.
+                while !page.is_null() {
+                    let next = (*page).next;
+                    if (*page).used == 0 {
+                        self.release_empty(page);
+                    } else {
+                        self.theap.queues[class].unlink(page);
+                        (*page).flags &= !IN_QUEUE;
+                        if !self.let_go(page) {
+                            (*page).flags |= IN_QUEUE;
+                            self.theap.queues[class].push_front(page);
+                        }
+                    }
+                    page = next;
+                }
+            }
+            self.release_empty_starter();
+        }
     }
 }

@@ -29,7 +29,7 @@ use crate::report::{self, check};
 use crate::ring::{Ring, send_home};
 use crate::size_class::{BLOCK_BYTES, CLASS_COUNT, ONE_SLICE_BYTES_MAX, SizeClass};
 use crate::stats::{self, Counter, Counts};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Lock, Ordering, tls};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering, tls};
 use crate::theap::{EMPTY, ENDED, STARTER_TABLE_AT, Stacks, Theap};
 
 const UNUSED: u32 = 0;
@@ -66,6 +66,8 @@ pub(crate) struct Thread {
     /// Of a thread's own record: the heaps' records that it has, and those that it had.
     pub(crate) leases: *mut Thread,
     pub(crate) spares: *mut Thread,
+    /// Of a thread's own record: the thread's number ([`crate::ThreadId`]); 0: none has it.
+    pub(crate) id: AtomicU64,
     life: AtomicU32,
     next: AtomicPtr<Thread>,
     pub(crate) inbox: Inbox<Page>,
@@ -117,6 +119,7 @@ impl Thread {
             previous_lease: null_mut(),
             leases: null_mut(),
             spares: null_mut(),
+            id: AtomicU64::new(0),
             life: AtomicU32::new(UNUSED),
             next: AtomicPtr::new(null_mut()),
             inbox: Inbox::new(),
@@ -277,6 +280,7 @@ impl Thread {
         if self.is_live() {
             // ORDER: Relaxed: the child has one thread.
             self.life.store(ENDING, Ordering::Relaxed);
+            self.id.store(0, Ordering::Relaxed);
             stats::sub(Counter::Threads, 1);
         }
     }
@@ -390,6 +394,12 @@ pub(crate) fn with_shared<T>(act: impl FnOnce(&mut Thread) -> T) -> T {
     act(unsafe { &mut *SHARED.0.get() })
 }
 
+/// Whether a record is a thread's own, or one that it has of a heap. Asked by the thread itself, or where leases stand still.
+pub(crate) fn is_of(record: *mut Thread, own: *mut Thread) -> bool {
+    // SAFETY: L2. ORDER: Relaxed: only the thread itself writes its token, and takes it away.
+    record == own || !own.is_null() && unsafe { (*record).lessee.load(Ordering::Relaxed) == (*own).token() }
+}
+
 /// The record that threads without one share: its leases, under the lock of [`first_class`].
 pub(crate) fn shared() -> *mut Thread {
     SHARED.0.get()
@@ -448,8 +458,15 @@ fn take_record() -> Option<*mut Thread> {
     // SAFETY: L2. ORDER: Acquire pairs with the Release at the last thread's end: the record is empty.
     let unused = all().find(|thread| unsafe { (**thread).life.load(Ordering::Acquire) } == UNUSED);
     let thread = unused.or_else(|| make_record(&ALL))?;
-    // SAFETY: L1: taken under the lock, from where on nobody else takes it.
-    unsafe { (*thread).begin() };
+    /// Under the lock.
+    static LAST_ID: AtomicU64 = AtomicU64::new(0);
+    // SAFETY: L1: taken under the lock, from where on nobody else takes it. ORDER: Relaxed: a number that orders nothing.
+    unsafe {
+        let id = LAST_ID.load(Ordering::Relaxed) + 1;
+        LAST_ID.store(id, Ordering::Relaxed);
+        (*thread).id.store(id, Ordering::Relaxed);
+        (*thread).begin();
+    }
     Some(thread)
 }
 
@@ -548,6 +565,7 @@ pub(crate) unsafe fn end(thread: *mut Thread) -> bool {
         let freed = thread.report_all();
         // ORDER: Relaxed: who claims the gate sees it by the Release in `leave`, and finds nothing to trim.
         thread.life.store(ENDING, Ordering::Relaxed);
+        thread.id.store(0, Ordering::Relaxed);
         thread.gate.leave();
         stats::sub(Counter::Threads, 1);
         // ORDER: Release pairs with the Acquire in `take_record`: the next thread finds the record empty.

@@ -19,6 +19,15 @@ pub(crate) struct Run {
     pub(crate) count: usize,
 }
 
+impl Region {
+    /// The slices of a chunk in which runs, or their parts in this chunk, begin, as ones: what was so at some moment.
+    pub(crate) fn starts_in(&self, chunk: u32) -> u64 {
+        let chunk = self.chunk(chunk);
+        // ORDER: Acquire: a run that was taken before has its descriptor set up as far as who gave word of it knows.
+        chunk.starts.load(Ordering::Acquire) & chunk.taken.load(Ordering::Acquire)
+    }
+}
+
 impl Run {
     /// The run's first byte.
     pub(crate) fn start(&self) -> *mut u8 {

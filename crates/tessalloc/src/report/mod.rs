@@ -133,7 +133,7 @@ pub enum ErrorKind {
     Overflow = 5,
     /// An alignment that is no power of two, or cannot be had at that offset: the request gets null.
     InvalidArgument = 6,
-    /// A heap that is none, or that was used while its blocks were visited. The process ends.
+    /// A heap that is none, or that was used while its blocks were visited; a walk inside of a walk. The process ends.
     Misuse = 7,
 }
 
@@ -288,12 +288,12 @@ pub(crate) fn double_free(action: &str, address: usize) -> ! {
     })
 }
 
-/// A heap was used while its blocks are visited, perhaps by the visitor.
+/// A visitor, or another thread while it runs, did what it must not.
 #[cold]
 #[inline(never)]
-pub(crate) fn used_while_visited() -> ! {
+pub(crate) fn misused_visit(action: &str) -> ! {
     end(ErrorKind::Misuse, 0, || {
-        Line::new().text("cannot use a heap while it is visited: expected its visitor to return first")
+        Line::new().text("cannot ").text(action).text(": expected the visitor to return first")
     })
 }
 

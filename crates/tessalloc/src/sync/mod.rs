@@ -7,7 +7,7 @@ mod real {
 
     mod lock;
     pub(crate) mod tls;
-    pub(crate) use lock::{Lock, hold_all, hold_all_no_more};
+    pub(crate) use lock::{Guard, Lock, hold_all, hold_all_no_more};
 
     /// The light half of an asymmetric barrier: orders this thread's store before its next load, as far as [`barrier_heavy`]
     /// by another thread is concerned. Costs nothing.
