@@ -9,6 +9,7 @@
  *   mi_heap_set_numa_affinity                      does nothing: there is no NUMA policy
  *   theaps                                         are the heaps themselves: any thread may use any of them
  *   mi_heap_visit_blocks                           each block is told as an area of its own, and the main heap is not visited
+ *   mi_reserve_os_memory, mi_manage_os_memory      large pages are not used; committed memory that is handed in is never purged
  *   mi_subproc_main, …_current, …_visit_heaps      there is one set of heaps: the process's
  *   mi_thread_init, mi_process_init and …_done     do nothing: threads begin with their first block and end by themselves
  *   alignment at an offset                         up to 4 MiB (mimalloc: 64 KiB)

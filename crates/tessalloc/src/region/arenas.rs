@@ -104,7 +104,7 @@ pub(crate) fn begin_arena(
     }
     let role = if options.exclusive { EXCLUSIVE } else { SHARED };
     let chunks = slices.div_ceil(CHUNK_SLICES as usize) as u32;
-    let _grow = GROW.lock();
+    let grow_guard = GROW.lock();
     if let Source::Manage(start) = source
         && let Some(other) = all().iter().find(|other| other.overlaps(start.addr(), slices * SLICE_BYTES))
     {
@@ -144,6 +144,8 @@ pub(crate) fn begin_arena(
             return Err(no_memory(error));
         }
     }
+    // Filling memory takes long: others may go on.
+    drop(grow_guard);
     let huge_bytes = slices * SLICE_BYTES / os::HUGE_BYTES * os::HUGE_BYTES;
     if let Source::Reserve = source
         && options.huge_pages
