@@ -8,6 +8,7 @@ import { type EnvFormat, env } from './cli/env.ts'
 import { ExitError, exitCode } from './cli/exit.ts'
 import { optionList } from './cli/option-list.ts'
 import { path } from './cli/path.ts'
+import { report } from './cli/report.ts'
 import { run } from './cli/run.ts'
 import { top } from './cli/top.ts'
 import { TessallocError } from './errors.ts'
@@ -90,6 +91,30 @@ stopped; that is allowed to root, to parents, and to the same user where kernel.
     .action(top)
 
   cli
+    .command('report')
+    .description('watch a process, or a command run on tessalloc, and write a page of what its memory is for')
+    .argument('<target...>', 'a process id, or a command after --')
+    .option(
+      '--for <duration>',
+      'how long; a command that still runs then is stopped with SIGTERM',
+      parseDurationMs,
+      10_000,
+    )
+    .option('--interval <duration>', 'time between two looks', parseDurationMs, 250)
+    .option('--html <file>', 'the page (default: tessalloc-report.html, unless other output is asked for)')
+    .option('--markdown', 'print Markdown')
+    .addOption(new Option('--json', 'print JSON with every look').conflicts('markdown'))
+    .addHelpText(
+      'after',
+      `
+Ctrl-C ends the watching, and the report is written. The command's output goes to standard error.
+Exit codes: the command's own if it ended by itself, else 0; 127 no such command; 2 wrong usage; 3 not supported on this system.`,
+    )
+    .action(async (targets: string[], options) => {
+      process.exitCode = await report(targets, options)
+    })
+
+  cli
     .command('path')
     .description('print the path of the preload library')
     .option('--static', 'that of the static library')
@@ -126,7 +151,6 @@ stopped; that is allowed to root, to parents, and to the same user where kernel.
     .description('tell whether tessalloc works here, in a running process, or for a command')
     .argument('[target...]', 'a process id, or a command after --')
     .option('--json', 'print JSON')
-    .passThroughOptions()
     .action((targets: string[], options) => {
       process.exitCode = doctor(targets, options)
     })

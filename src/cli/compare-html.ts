@@ -4,12 +4,9 @@ import { dirname, join } from 'node:path'
 import type { Comparison } from './compare.ts'
 import { notes, shownColumns, typicalRun } from './compare-text.ts'
 import { ratioText } from './format.ts'
+import { escapeHtml, htmlPage } from './html.ts'
 
 const require = createRequire(import.meta.url)
-
-function escapeHtml(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;')
-}
 
 /** Data for a script element: JSON in which nothing can end the element. */
 function scriptData(value: unknown): string {
@@ -52,23 +49,7 @@ export function page(comparison: Comparison): string {
   const code = readFileSync(join(uplot, 'dist', 'uPlot.iife.min.js'), 'utf8')
   const style = readFileSync(join(uplot, 'dist', 'uPlot.min.css'), 'utf8')
   const names = comparison.results.map((result) => result.name)
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>tessalloc compare</title>
-<style>${style}
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24; background: #fff }
-table { border-collapse: collapse; margin: 1rem 0 }
-th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #d0d7de }
-th[scope=row] { text-align: left }
-small, .note { color: #57606a }
-#verdict { font-size: 1.15rem; font-weight: 600 }
-</style>
-</head>
-<body>
-<h1>tessalloc compare</h1>
+  const body = `<h1>tessalloc compare</h1>
 <p><code>${escapeHtml(comparison.command.join(' '))}</code></p>
 <p id="verdict">${escapeHtml(comparison.verdict)}</p>
 ${table(comparison)}
@@ -87,8 +68,6 @@ new uPlot({
   series: [{ label: 's', value: (plot, value) => value == null ? '' : value.toFixed(2) },
     ...names.map((label, i) => ({ label, stroke: colours[i % colours.length], width: 2, value: mb }))],
 }, data, document.getElementById('chart'));
-</script>
-</body>
-</html>
-`
+</script>`
+  return htmlPage('tessalloc compare', body, style)
 }

@@ -27,6 +27,11 @@ export function run(command: readonly string[], options: RunOptions): Promise<nu
   return runAsChild(command)
 }
 
+/** The environment that a program gets which is run without options. */
+export function runEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env, ...variables({}) }
+}
+
 function variables(options: RunOptions): Record<string, string> {
   return {
     ...preloadVariables(preloadPath()),

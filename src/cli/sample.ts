@@ -1,7 +1,7 @@
 // One look at a process from outside: what its memory is for, its threads, its CPU.
 import { ExitError, exitCode } from './exit.ts'
-import { isGone, processName, readProcess } from './proc.ts'
-import { type Cause, preloadedLibrary, readMappings, rssByCause } from './smaps.ts'
+import { isGone, type ProcessState, processName, readProcess } from './proc.ts'
+import { type Cause, type Mapping, preloadedLibrary, readMappings, rssByCause } from './smaps.ts'
 import { type AllocatorFigures, type ClassFigures, ViewReader } from './view.ts'
 
 /** Memory in bytes. */
@@ -39,52 +39,45 @@ export class Sampler implements Disposable {
     if (state === undefined) throw new ExitError(exitCode.usage, `Cannot look at process ${pid}: there is none`)
     this.#startTicks = state.startTicks
     try {
-      this.#open()
+      readMappings(pid)
     } catch (error) {
-      if (isGone(error)) throw new ExitError(exitCode.usage, `Cannot look at process ${pid}: it has ended`)
-      throw new ExitError(
-        exitCode.usage,
-        `Cannot look at process ${pid}: its mappings cannot be read (another user's?): ${text(error)}`,
-      )
+      const why = isGone(error) ? 'it has ended' : `its mappings cannot be read (another user's?): ${text(error)}`
+      throw new ExitError(exitCode.usage, `Cannot look at process ${pid}: ${why}`)
     }
   }
 
-  /** Finds the preload library; a program that calls exec has another one, or none, afterwards. */
-  #open(): void {
-    this.#view?.[Symbol.dispose]()
-    this.#view = undefined
-    this.#note = null
-    const library = preloadedLibrary(readMappings(this.pid))
-    if (library === undefined) {
-      this.#note = 'tessalloc is not preloaded there'
-      return
-    }
+  /** Opens the view of the preload library, if there is one. Tried at each look: a process that just began loads it a moment later. */
+  #findView(mappings: readonly Mapping[]): void {
+    if (this.#view !== undefined) return
+    const library = preloadedLibrary(mappings)
+    this.#note = library === undefined ? 'tessalloc is not preloaded there' : null
+    if (library === undefined) return
     try {
       this.#view = ViewReader.open(this.pid, library.path, library.from)
       if (this.#view === undefined) this.#note = 'the tessalloc there is of a version without a view'
     } catch (error) {
-      if (isGone(error)) throw error
       this.#note = `the figures of tessalloc cannot be read: ${text(error)}; see kernel.yama.ptrace_scope`
     }
   }
 
   /** A look now; `undefined` when the process has ended. Cost: milliseconds, most of it the kernel's for its page tables. */
   take(): Sample | undefined {
-    const state = readProcess(this.pid)
-    if (state === undefined || state.isZombie || state.startTicks !== this.#startTicks) return undefined
-    try {
-      return this.#look(state)
-    } catch (error) {
-      if (isGone(error)) return undefined
-      // The program was replaced by another one, or its memory is going away just now.
-      if (!readProcess(this.pid) || readProcess(this.pid)?.isZombie) return undefined
-      this.#open()
-      return this.#look(state)
+    // Twice, since a program that calls exec loses the memory that the view was in.
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const state = readProcess(this.pid)
+      if (state === undefined || state.isZombie || state.startTicks !== this.#startTicks) return undefined
+      try {
+        return this.#look(state)
+      } catch {
+        this[Symbol.dispose]()
+      }
     }
+    return undefined
   }
 
-  #look(state: NonNullable<ReturnType<typeof readProcess>>): Sample {
+  #look(state: ProcessState): Sample {
     const mappings = readMappings(this.pid)
+    this.#findView(mappings)
     const tessalloc = this.#view?.figures() ?? null
     const ms = performance.now() - this.#started
     const { cpuMs, sinceMs } = state.ownCpu
