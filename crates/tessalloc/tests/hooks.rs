@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use tessalloc::options::Opt;
-use tessalloc::{ErrorKind, ErrorReport, Tessalloc, raw};
+use tessalloc::{ErrorKind, ErrorReport, Heap, HeapOptions, Tessalloc, raw};
 
 #[global_allocator]
 static GLOBAL: Tessalloc = Tessalloc;
@@ -56,6 +56,8 @@ fn refused_requests_are_told() {
     assert!(raw::zalloc_aligned(10, 3).is_null());
     // Address space for half of all there is does not exist.
     assert!(raw::malloc(1 << 62).is_null());
+    let heap = HeapOptions::new().hard_limit(1000).build().unwrap();
+    assert!(heap.malloc(5000).is_null() && heap.aligned_at(10, 3, 0).is_null());
     tessalloc::set_on_error(None);
     assert!(raw::malloc(too_much).is_null(), "told to nobody");
     let errors = std::mem::take(&mut *ERRORS.lock().unwrap());
@@ -65,6 +67,8 @@ fn refused_requests_are_told() {
         (ErrorKind::Overflow, usize::MAX),
         (ErrorKind::InvalidArgument, 10),
         (ErrorKind::OutOfMemory, 1 << 62),
+        (ErrorKind::OutOfMemory, 5000),
+        (ErrorKind::InvalidArgument, 10),
     ];
     assert_eq!(seen, expected, "{errors:?}");
     assert!(errors[3].3.contains("4611686018427387904 bytes") && errors[3].3.contains("out of memory"), "{errors:?}");
@@ -107,6 +111,7 @@ fn misuse_is_told_before_the_process_ends() {
                     raw::free(block);
                     raw::free(block);
                 }
+                "no heap" => assert!(Heap::from_raw_checked(core::ptr::null_mut(), "try it").tag() == 0),
                 _ => unreachable!(),
             }
         }
@@ -120,6 +125,7 @@ fn misuse_is_told_before_the_process_ends() {
         ),
         ("usable", "ForeignPointer at 0x12345678", "cannot tell the usable size"),
         ("twice", "DoubleFree at 0x", "cannot free: expected a block in use"),
+        ("no heap", "Misuse at 0x0", "cannot try it: expected a heap, received 0x0"),
     ] {
         let output = child("misuse_is_told_before_the_process_ends", case, &[]);
         let said = String::from_utf8_lossy(&output.stdout);
