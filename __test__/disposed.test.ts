@@ -1,6 +1,6 @@
 // Every member of a handle, called after it was disposed: each fails with the same code, and `dispose` itself may be called again.
 import test from 'ava'
-import { Arena, BufferPool, TessallocError } from '../src/index.ts'
+import { Arena, BufferPool, Heap, TessallocError } from '../src/index.ts'
 
 interface Case {
   readonly name: string
@@ -36,7 +36,23 @@ const cases: readonly Case[] = [
     // What is out can still come back.
     open: ['disposed', 'dispose', 'release'],
   },
+  {
+    name: 'Heap',
+    make: () => disposed(new Heap()),
+    calls: {
+      ...Object.fromEntries(
+        ['alloc', 'allocZeroed', 'free', 'holds', 'usableSize', 'view'].map((name) => [name, [16]]),
+      ),
+      realloc: [16, 16],
+    },
+    open: ['disposed', 'dispose'],
+  },
 ]
+
+/** A walk fails at its first step. */
+function started(result: unknown): unknown {
+  return (result as Iterator<unknown> | undefined)?.next?.()
+}
 
 for (const { name, make, calls, open } of cases) {
   test(`members of a disposed ${name} say so`, (t) => {
@@ -46,7 +62,9 @@ for (const { name, make, calls, open } of cases) {
     t.true(tried.length > 2)
     for (const [member, { get, value }] of tried) {
       const call = () =>
-        get ? handle[member] : (value as (...args: unknown[]) => unknown).apply(handle, [...(calls[member] ?? [])])
+        get
+          ? handle[member]
+          : started((value as (...args: unknown[]) => unknown).apply(handle, [...(calls[member] ?? [])]))
       const error = t.throws(call, { instanceOf: TessallocError, code: 'ERR_TESSALLOC_DISPOSED' }, member)
       t.regex(error?.message ?? '', /^Cannot .*: the .* was disposed$/)
     }

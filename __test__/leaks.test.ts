@@ -15,7 +15,7 @@ interface Growth {
  */
 function growth(setup: string, round: string, rounds: number, preload: boolean): Promise<Growth> {
   return evaluate<Growth>(
-    `import { Arena, BufferPool } from 'tessalloc'
+    `import { Arena, BufferPool, Heap } from 'tessalloc'
      ${setup}
      const turn = () => new Promise((resolve) => setImmediate(resolve))
      const settle = async () => { for (let i = 0; i < 4; i++) { gc(); await turn() } }
@@ -63,6 +63,34 @@ for (const preload of [false, true]) {
     const { rss, external } = await growth('', round, 200, preload)
     t.true(rss < 24 * mib, `RSS grew by ${rss}`)
     t.true(external < mib, `external memory grew by ${external}`)
+  })
+
+  test(`heaps leave nothing, ${where}`, async (t) => {
+    const round = `{ const heap = new Heap()
+      for (let at = 0; at < 20; at++) heap.view(heap.alloc(50_000 + at * 1000)).fill(1)
+      heap.view(heap.alloc(3 << 20)).fill(1)
+      heap.dispose() }`
+    const { rss, external } = await growth('', round, 100, preload)
+    t.true(rss < 24 * mib, `RSS grew by ${rss}`)
+    t.true(external < mib, `external memory grew by ${external}`)
+  })
+
+  test(`a heap whose blocks were freed gives back, ${where}`, async (t) => {
+    const [grown, after] = await evaluate<[number, number]>(
+      `import { Heap } from 'tessalloc'
+       const before = process.memoryUsage.rss()
+       const heap = new Heap()
+       const offsets = Array.from({ length: 64 << 10 }, () => heap.alloc(1024))
+       for (const offset of offsets) heap.view(offset).fill(1)
+       const full = process.memoryUsage.rss() - before
+       // One block a slab stays, so that no slab can go as a whole.
+       for (const [at, offset] of offsets.entries()) if (at % 2048 !== 0) heap.free(offset)
+       heap.purge()
+       console.log(JSON.stringify([full, process.memoryUsage.rss() - before]))`,
+      { preload },
+    )
+    t.true(grown > 60 * mib, `RSS grew by ${grown}`)
+    t.true(after < 24 * mib, `RSS kept ${after}`)
   })
 
   test(`disposing in a loop without a turn of the event loop gives back at once, ${where}`, async (t) => {

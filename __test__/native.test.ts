@@ -59,7 +59,7 @@ for (const broken of [false, true]) {
 }
 
 test('package_can_be_imported_and_required', async (t) => {
-  const names = ['Arena', 'BufferPool', 'TessallocError', 'memoryUsage', 'memoryUsageFields', 'purge', 'status']
+  const names = ['Arena', 'BufferPool', 'Heap', 'TessallocError', 'memoryUsage', 'memoryUsageFields', 'purge', 'status']
   const imported = await evaluate<string[]>(
     `import * as t from 'tessalloc'; console.log(JSON.stringify(Object.keys(t)))`,
   )

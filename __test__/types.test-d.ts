@@ -8,6 +8,11 @@ import {
   type BufferLease,
   BufferPool,
   type BufferPoolStats,
+  Heap,
+  type HeapBlock,
+  type HeapOptions,
+  type HeapPageInfo,
+  type HeapStats,
   type MemoryUsage,
   memoryUsage,
   type PurgeResult,
@@ -50,6 +55,16 @@ expectTypeOf<BufferPool['release']>().toEqualTypeOf<(buffer: Buffer) => void>()
 expectTypeOf<BufferPool['lease']>().toEqualTypeOf<(bytes: number) => BufferLease>()
 expectTypeOf<BufferLease>().toExtend<Disposable>()
 expectTypeOf<BufferPoolStats[keyof BufferPoolStats]>().toEqualTypeOf<number>()
+
+expectTypeOf(Heap).toBeConstructibleWith()
+expectTypeOf<Heap['alloc']>().toEqualTypeOf<(bytes: number, align?: number) => number>()
+expectTypeOf<Heap['realloc']>().toEqualTypeOf<(offset: number, bytes: number) => number>()
+expectTypeOf<Heap['view']>().toEqualTypeOf<(offset: number, bytes?: number) => Uint8Array>()
+expectTypeOf<ReturnType<Heap['blocks']>>().toExtend<Iterable<HeapBlock>>()
+expectTypeOf<ReturnType<Heap['pages']>>().toExtend<Iterable<HeapPageInfo>>()
+expectTypeOf<HeapStats[keyof HeapStats]>().toEqualTypeOf<number>()
+expectTypeOf<Heap['check']>().toEqualTypeOf<() => readonly string[]>()
+expectTypeOf<Parameters<NonNullable<HeapOptions['onLimit']>>>().toEqualTypeOf<[limit: 'soft' | 'hard', heap: Heap]>()
 
 // @ts-expect-error an arena has a capacity
 new Arena({ backing: 'js' })

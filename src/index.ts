@@ -7,6 +7,7 @@
 export { Arena, type ArenaMark, type ArenaOptions } from './arena.ts'
 export { type BufferLease, BufferPool, type BufferPoolOptions, type BufferPoolStats } from './buffer-pool.ts'
 export { TessallocError, type TessallocErrorCode } from './errors.ts'
+export { Heap, type HeapBlock, type HeapOptions, type HeapPageInfo, type HeapStats } from './heap.ts'
 export { type MemoryUsage, type MemoryUsageFunction, memoryUsage, memoryUsageFields } from './memory-usage.ts'
 export { type PurgeResult, purge } from './purge.ts'
 export type { Backing } from './slab.ts'
