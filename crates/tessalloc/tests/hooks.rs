@@ -192,6 +192,8 @@ fn statistics_go_where_messages_go() {
     assert!(LINES.load(Ordering::Relaxed) > tessalloc::Figure::ALL.len(), "a line for each figure at least");
 }
 
+/// Windows has no such hook: there the program prints its statistics itself.
+#[cfg(unix)]
 #[test]
 fn statistics_are_printed_at_exit_on_demand() {
     if case().is_some() {

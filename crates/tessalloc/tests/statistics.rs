@@ -12,10 +12,22 @@ use tessalloc::{ClassFigure, Figure, Heap, HeapFigure, HeapOptions, Query, Query
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// The figures are the process's: one test at a time.
+/// The figures are the process's: one test at a time, when the threads of the one before have ended.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    let guard = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    drop(Blocks::new([1]));
+    wait_for_others();
+    guard
+}
+
+/// A thread that was joined may be giving up its record still: until this is the only one.
+fn wait_for_others() {
+    let start = Instant::now();
+    while tessalloc::stats().threads > 1 {
+        assert!(start.elapsed() < Duration::from_secs(30), "a thread does not end: {:?}", tessalloc::stats());
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Blocks of ours, freed with it.
@@ -119,6 +131,7 @@ fn totals_less_what_was_freed_are_what_is_allocated() {
     }
     drop(to);
     consumer.join().unwrap();
+    wait_for_others();
     tessalloc::purge();
     let stats = tessalloc::stats();
     assert_eq!(stats.allocated_total_bytes - stats.freed_total_bytes, stats.allocated_bytes, "{stats:?}");
@@ -190,6 +203,7 @@ fn figures_of_a_heap_are_of_its_blocks_alone() {
     thread::scope(|scope| {
         scope.spawn(|| drop(fill(&heap, [200; 10])));
     });
+    wait_for_others();
     assert!(heap.stats().malloc_slow_count > stats.malloc_slow_count);
     let peak = heap.stats().allocated_peak_bytes;
     drop((blocks, large, others));
@@ -203,6 +217,7 @@ fn figures_of_a_heap_are_of_its_blocks_alone() {
 #[test]
 fn totals_stay_right_when_heaps_go() {
     let _alone = alone();
+    tessalloc::purge();
     let start = tessalloc::stats();
     let heaps = [Heap::new().unwrap(), Heap::new().unwrap()];
     let two = tessalloc::stats();
@@ -271,6 +286,7 @@ fn counts_go_with_what_happens() {
     assert_eq!(used.large_blocks_total - before.large_blocks_total, 2);
     assert!(used.large_blocks_peak >= before.large_blocks + 2);
     thread::spawn(|| drop(Blocks::new([100]))).join().unwrap();
+    wait_for_others();
     tessalloc::purge();
     let after = tessalloc::stats();
     assert_eq!(after.threads_total - before.threads_total, 1);
@@ -297,8 +313,8 @@ fn growth_by_the_page_table_is_counted() {
     // SAFETY: a block of ours; `Blocks` frees what it became.
     blocks.0[at] = unsafe { raw::realloc(blocks.0[at], 40 * MIB) };
     let after = tessalloc::stats();
-    // The system may refuse to move, which counts too; then the block was copied.
-    assert_eq!(after.remap_calls - before.remap_calls, u64::from(cfg!(target_os = "linux")), "{before:?} {after:?}");
+    // A refusal counts too; then the block was copied.
+    assert_eq!(after.remap_calls - before.remap_calls, 1, "{before:?} {after:?}");
     drop(blocks);
 }
 
@@ -405,11 +421,15 @@ fn process_info_is_what_the_kernel_says() {
     let block = Blocks::new([64 * MIB]);
     // SAFETY: within the block.
     unsafe { block.0[0].write_bytes(1, 64 * MIB) };
+    // However little of a processor this test gets, its time shows.
+    let busy_us = |info: &tessalloc::ProcessInfo| info.user_us.unwrap() + info.system_us.unwrap();
     let mut spin = 0u64;
-    while start.elapsed() < Duration::from_millis(60) {
-        spin = spin.wrapping_mul(31).wrapping_add(1);
+    while start.elapsed() < Duration::from_millis(60) || busy_us(&tessalloc::process_info()) < busy_us(&before) + 20_000
+    {
+        (0..10_000).for_each(|step| spin = spin.wrapping_mul(31).wrapping_add(step));
+        std::hint::black_box(spin);
+        assert!(start.elapsed() < Duration::from_secs(30), "the time of the processor stands still: {before:?}");
     }
-    std::hint::black_box(spin);
     let after = tessalloc::process_info();
     let took = start.elapsed().as_micros() as u64;
     let grown = |figure: fn(&tessalloc::ProcessInfo) -> Option<u64>| {
@@ -424,7 +444,8 @@ fn process_info_is_what_the_kernel_says() {
     assert!(after.commit_bytes >= Some(64 * MIB as u64));
     let elapsed = grown(|info| info.elapsed_us) as u64;
     assert!(elapsed <= took + 10_000 && elapsed + 10_000 >= 60_000, "{elapsed} of {took} µs");
-    assert!(grown(|info| info.user_us) + grown(|info| info.system_us) >= 10_000, "{before:?} {after:?}");
+    let busy = busy_us(&after) - busy_us(&before);
+    assert!(busy <= 4 * took + 20_000, "{busy} of {took} µs: {before:?} {after:?}");
     drop(block);
     tessalloc::purge();
     let freed = tessalloc::process_info();
