@@ -16,6 +16,7 @@ const tasks = {
   build: { file: 'scripts/build.ts', rust: true },
   'install-c': { file: 'scripts/install-c.ts', rust: true },
   bench: { file: 'benches/run.ts', rust: true },
+  'bench-node': { file: 'benches/node/run.ts', rust: false },
   weaken: { file: 'scripts/weaken.ts', rust: true },
   cross: { file: 'scripts/cross-check.ts', rust: true },
   tidy: { file: 'scripts/tidy.ts', rust: false },
