@@ -1,6 +1,5 @@
-import { spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { packageVersion } from '../src/version.ts'
@@ -72,39 +71,6 @@ test('env_reports_faults_of_the_environment_while_it_lists', (t) => {
     'tessalloc: ignored TESSALLOC_KEEP: expected a size such as 64K or 2G, 0 to 1T, received much',
     'tessalloc: ignored TESSALLOC_PURGE_DELY: there is no such option; the nearest is TESSALLOC_PURGE_DELAY',
   ])
-})
-
-test('doctor_here_finds_nothing_wrong', (t) => {
-  const { stdout, status } = tessalloc(['doctor', '--json'])
-  const findings = JSON.parse(stdout) as { state: string; what: string; detail: string }[]
-  t.deepEqual(
-    findings.filter((finding) => finding.state === 'failed'),
-    [],
-  )
-  t.true(findings.some((finding) => finding.what === 'preload library' && finding.detail === library))
-  t.is(status, 0)
-})
-
-for (const preload of [true, false]) {
-  test(`doctor_of_a_process_${preload ? 'with' : 'without'}_the_library_tells`, async (t) => {
-    const env = plainEnv(preload ? { LD_PRELOAD: library } : {})
-    const script = `console.log('ready'); setTimeout(() => {}, 60000)`
-    const child = spawn(node, ['-e', script], { env, stdio: ['ignore', 'pipe', 'inherit'] })
-    t.teardown(() => child.kill('SIGKILL'))
-    await once(child.stdout, 'data')
-    const { stdout, status } = tessalloc(['doctor', `${child.pid}`])
-    t.regex(stdout, preload ? /process \d+ .*runs on tessalloc/ : /process \d+ .*not loaded; .* no LD_PRELOAD/)
-    t.is(status, preload ? 0 : 1)
-  })
-}
-
-test('doctor_of_a_command_tells_scripts_setuid_and_missing_ones', (t) => {
-  t.regex(tessalloc(['doctor', '--', 'sh']).stdout, /can be preloaded/)
-  t.regex(tessalloc(['doctor', '--', cli]).stdout, /is a script for node\n.*can be preloaded/)
-  const setuid = ['/usr/bin/su', '/bin/su', '/usr/bin/passwd'].find((path) => existsSync(path))
-  if (setuid) t.regex(tessalloc(['doctor', '--', setuid]).stdout, /FAIL .*setuid/)
-  t.is(tessalloc(['doctor', '--', 'no-such-command-here']).status, 2)
-  t.is(tessalloc(['doctor', '999999999']).status, 2)
 })
 
 test('wrong_usage_is_2_and_help_is_0', (t) => {

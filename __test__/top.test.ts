@@ -185,7 +185,7 @@ test('mappings_have_the_cause_that_their_kind_says', (t) => {
     mapping('90000000-90100000', 'rw-s', '/dev/shm/x (deleted)', 'rd wr sh'),
     mapping('a0000000-a0100000', 'rw-p', '[heap]', 'rd wr'),
     mapping('b0000000-b0100000', 'rw-p', '[stack]', 'rd wr gd'),
-    mapping('c0000000-c0001000', 'r--p', '/x/libtessalloc.so', 'rd'),
+    mapping('c0000000-c0001000', 'r-xp', '/x/libtessalloc.so', 'rd'),
   ].join('')
   const mappings = parseSmaps(text)
   const expected = [

@@ -118,6 +118,7 @@ Exit codes: the command's own if it ended by itself, else 0; 127 no such command
     .command('path')
     .description('print the path of the preload library')
     .option('--static', 'that of the static library')
+    .addOption(new Option('--json', 'both as JSON').conflicts('static'))
     .action((options) => {
       process.stdout.write(`${path(options)}\n`)
     })

@@ -27,8 +27,20 @@ export function startError(command: string, error: NodeJS.ErrnoException): ExitE
   return new ExitError(exitCode.notExecutable, `Cannot run ${command}: ${error.message}`)
 }
 
-/** Path of the preload library. Ends the command with code 3 where there is none. */
+/** Path of the preload library. Ends the command with code 3 where there is none, and where LD_PRELOAD cannot name it. */
 export function preloadPath(): string {
+  const path = libraryPath('libtessalloc.so')
+  if (/[: ]/.test(path)) {
+    throw new ExitError(
+      exitCode.unsupported,
+      `Cannot preload ${path}: LD_PRELOAD takes blanks and colons for separators. Install the package in a folder without them`,
+    )
+  }
+  return path
+}
+
+/** Path of a library, whether or not it can be preloaded. Ends the command with code 3 where there is none. */
+export function libraryPath(name: 'libtessalloc.so' | 'libtessalloc.a'): string {
   if (process.platform !== 'linux') {
     throw new ExitError(
       exitCode.unsupported,
@@ -36,7 +48,7 @@ export function preloadPath(): string {
     )
   }
   try {
-    return binaryPath('libtessalloc.so')
+    return binaryPath(name)
   } catch (error) {
     if (error instanceof TessallocError) throw new ExitError(exitCode.unsupported, error.message)
     throw error

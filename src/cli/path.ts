@@ -1,14 +1,14 @@
-import { TessallocError } from '../errors.ts'
-import { binaryPath } from '../native.ts'
-import { ExitError, exitCode, preloadPath } from './exit.ts'
+import { libraryPath } from './exit.ts'
 
-/** `tessalloc path`: the preload library's path, or the static library's. */
-export function path(options: { readonly static?: true }): string {
-  if (!options.static) return preloadPath()
-  try {
-    return binaryPath('libtessalloc.a')
-  } catch (error) {
-    if (error instanceof TessallocError) throw new ExitError(exitCode.unsupported, error.message)
-    throw error
+export interface PathOptions {
+  readonly static?: true
+  readonly json?: true
+}
+
+/** `tessalloc path`: the preload library's path, the static library's, or both as JSON. */
+export function path(options: PathOptions): string {
+  if (options.json) {
+    return JSON.stringify({ preload: libraryPath('libtessalloc.so'), static: libraryPath('libtessalloc.a') })
   }
+  return libraryPath(options.static ? 'libtessalloc.a' : 'libtessalloc.so')
 }

@@ -124,8 +124,13 @@ export function readResident(pid: number): { rssBytes: number; pssBytes: number 
   return rssBytes === undefined || pssBytes === undefined ? undefined : { rssBytes, pssBytes }
 }
 
-/** Whether a process has the file at `path` mapped; `undefined` when its mappings cannot be read. */
+/** Whether a process runs code of a file whose path holds `path`; `undefined` when its mappings cannot be read. */
 export function hasMapped(pid: number, path: string): boolean | undefined {
   const text = readOrNothing(`/proc/${pid}/maps`)
-  return text === '' ? undefined : text.includes(path)
+  return text === '' ? undefined : runsCodeOf(text, path)
+}
+
+/** The same from the text of maps. A library that the loader gave up, as on a noexec file system, leaves other mappings behind. */
+export function runsCodeOf(maps: string, path: string): boolean {
+  return maps.split('\n').some((line) => line.includes(path) && line.split(' ', 2)[1]?.[2] === 'x')
 }

@@ -84,8 +84,7 @@ function rangesByFlags(mappings: readonly Mapping[]): { range: Range; cause: 'bl
 
 /** Says what each mapping is for. `blockRanges`: where tessalloc's blocks lie, if its view tells. */
 export function causeOf(mappings: readonly Mapping[], blockRanges?: readonly Range[]): (mapping: Mapping) => Cause {
-  const isPreloaded = mappings.some(({ path }) => path.includes('libtessalloc'))
-  const ours = isPreloaded ? rangesByFlags(mappings) : []
+  const ours = preloadedLibrary(mappings) ? rangesByFlags(mappings) : []
   const isIn = (mapping: Mapping, [from, to]: Range) => mapping.from < to && mapping.to > from
   const guarded = new Set(
     mappings
@@ -117,7 +116,11 @@ export function rssByCause(mappings: readonly Mapping[], blockRanges?: readonly 
   return sums
 }
 
-/** First mapping of the preload library: its file, and the address that its offsets count from. */
+/**
+ * First mapping of the preload library: its file, and the address that its offsets count from. One that the loader gave up, as on
+ * a noexec file system, leaves mappings behind, but no code.
+ */
 export function preloadedLibrary(mappings: readonly Mapping[]): Mapping | undefined {
-  return mappings.find(({ path }) => path.includes('libtessalloc'))
+  const ours = mappings.filter(({ path }) => path.includes('libtessalloc'))
+  return ours.some(({ access }) => access[2] === 'x') ? ours[0] : undefined
 }

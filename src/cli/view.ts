@@ -1,6 +1,7 @@
 // Reads the figures of a tessalloc that runs in another process, from that process's memory, as a debugger does. The library
 // exports where they lie (`tessalloc_view_v1`, crates/tessalloc/src/view.rs); the process is neither stopped nor changed.
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
+import { ElfFile } from './elf.ts'
 
 /** The allocator's own figures. Unit: bytes. Threads add theirs in steps: `allocated` lags by at most 256 KiB a thread. */
 export interface AllocatorFigures {
@@ -33,39 +34,6 @@ const symbolName = 'tessalloc_view_v1'
 const viewBytes = 136
 /** Kinds of pages, as `Kind` of crates/tessalloc/src/page.rs has them. */
 const kind = { small: 1, large: 3 } as const
-
-/** Offset of `name` in the file at `path`, from its table of dynamic symbols; `undefined` if it is not there. */
-export function symbolOffset(path: string, name: string): number | undefined {
-  const file = readFileSync(path)
-  const dynsym = 11
-  const symbolBytes = 24
-  const [sections, sectionBytes, count] = [
-    Number(file.readBigUInt64LE(40)),
-    file.readUInt16LE(58),
-    file.readUInt16LE(60),
-  ]
-  const section = (index: number) => {
-    const at = sections + index * sectionBytes
-    return {
-      type: file.readUInt32LE(at + 4),
-      offset: Number(file.readBigUInt64LE(at + 24)),
-      bytes: Number(file.readBigUInt64LE(at + 32)),
-      link: file.readUInt32LE(at + 40),
-    }
-  }
-  for (let index = 0; index < count; index++) {
-    const symbols = section(index)
-    if (symbols.type !== dynsym) continue
-    const names = section(symbols.link).offset
-    for (let at = symbols.offset; at < symbols.offset + symbols.bytes; at += symbolBytes) {
-      const from = names + file.readUInt32LE(at)
-      if (file.toString('latin1', from, from + name.length + 1) === `${name}\0`) {
-        return Number(file.readBigUInt64LE(at + 8))
-      }
-    }
-  }
-  return undefined
-}
 
 /** Counters that the structure gives places of, in its order. */
 const counterNames = [
@@ -123,7 +91,8 @@ export class ViewReader implements Disposable {
    */
   static open(pid: number, path: string, base: number): ViewReader | undefined {
     // The path is as the process sees it: it may be in a container.
-    const offset = symbolOffset(`/proc/${pid}/root${path}`, symbolName)
+    using file = ElfFile.open(`/proc/${pid}/root${path}`)
+    const offset = file?.definition(symbolName)
     if (offset === undefined) return undefined
     const memory = openSync(`/proc/${pid}/mem`, 'r')
     try {
