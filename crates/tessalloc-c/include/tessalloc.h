@@ -365,6 +365,71 @@ int tessalloc_heap_visit_blocks(tessalloc_heap_t *heap, tessalloc_block_visitor_
 typedef int tessalloc_heap_visitor_t(tessalloc_heap_t *heap, void *argument);
 int tessalloc_visit_heaps(tessalloc_heap_visitor_t *visitor, void *argument);
 
+/* --- Walking pages and blocks, and threads (the guide: docs/walking.md) ---
+ *
+ * A visitor returns 0 to end the walk. It may allocate, free, make and end heaps; it must not walk, which is reported and ends the
+ * process. All three return 1 if the visitor always returned other than 0, else 0; EINVAL and 0 for a null visitor and an unknown
+ * `which`. From any thread; another thread's walk waits. `skipped_pages`, unless null, is told how many pages were left out because
+ * their threads were inside of the allocator each time they were asked, or the system has no way to keep a thread out for a moment. */
+enum {
+  TESSALLOC_WALK_ALL = 0,           /* the whole process: the default heap and all others; `id` means nothing */
+  TESSALLOC_WALK_HEAP = 1,          /* one heap, by tessalloc_heap_id: 0 is the default one */
+  TESSALLOC_WALK_THREAD = 2,        /* the pages that a thread owns, of any heap, by tessalloc_thread_id */
+  TESSALLOC_WALK_WITHOUT_THREAD = 3 /* what threads have left, and large blocks; `id` means nothing */
+};
+enum {
+  TESSALLOC_OWNER_THREAD = 0,
+  TESSALLOC_OWNER_ABANDONED = 1, /* none: the page has room, and the next thread that comes takes it */
+  TESSALLOC_OWNER_NONE = 2       /* none: a page that was full when it was left, until enough has been freed; a large block */
+};
+
+/* A run of equal blocks, a thread's first blocks, or one large block. Later versions only append fields. */
+typedef struct tessalloc_page_info_s {
+  uint32_t struct_bytes; /* of this structure */
+  int owner;             /* TESSALLOC_OWNER_... */
+  void *start;
+  size_t bytes;          /* of address space */
+  size_t block_bytes;    /* 0: small blocks of mixed sizes */
+  size_t used;           /* blocks handed out: in use, on threads' stacks, or gathered to be sent home */
+  size_t capacity;       /* blocks made so far */
+  size_t reserved;       /* blocks that fit */
+  uint64_t heap_id;
+  uint64_t thread_id;    /* of the owner, or 0 */
+} tessalloc_page_info_t;
+
+/* Visits pages, while other threads allocate and free: each as it is when it is looked at. */
+typedef int tessalloc_page_visitor_t(const tessalloc_page_info_t *page, void *argument);
+int tessalloc_visit_pages(int which, uint64_t id, tessalloc_page_visitor_t *visitor, void *argument, size_t *skipped_pages);
+
+/* Visits blocks with their usable bytes, while other threads allocate and free: a snapshot of each page. Each block in use from the
+ * walk's start to its end is told once; told may be, too, what lies free on other threads' stacks or came and went meanwhile. */
+typedef int tessalloc_page_block_visitor_t(const tessalloc_page_info_t *page, void *block, size_t bytes, void *argument);
+int tessalloc_visit_blocks(int which, uint64_t id, tessalloc_page_block_visitor_t *visitor, void *argument,
+                           size_t *skipped_pages);
+
+/* The same of a process that stands still: exactly the blocks in use. From the call to the return no other thread may allocate, free
+ * or resize a block, begin or end, by an ordering of the program's own (locks, joins, a barrier). */
+int tessalloc_visit_blocks_exactly(int which, uint64_t id, tessalloc_page_block_visitor_t *visitor, void *argument,
+                                   size_t *skipped_pages);
+
+/* The calling thread's id, never used twice in a process; 0 at the thread's end, or if memory is out. */
+uint64_t tessalloc_thread_id(void);
+/* 1 if a thread has not ended yet, else 0. */
+int tessalloc_thread_is_alive(uint64_t id);
+/* Says that the calling thread will wait, as one of a pool does: what it holds goes back at once, pages with room to other threads.
+ * For a wait of milliseconds or more. */
+void tessalloc_thread_idle(void);
+/* Gives back what a thread holds and nobody uses: the bytes of OS pages that went back to the system, besides what became free memory
+ * of the process; -1 if the thread has ended, or was inside of the allocator at each of some attempts. From any thread. */
+int64_t tessalloc_thread_purge(uint64_t id);
+
+/* Has a function called now and then from the slow path of allocations, for frees that the program put off; null: none. It is called on the
+ * thread that allocates, at every eighth time that it has no block ready, with a count of the calls on that thread; `force` is 1 if
+ * memory is out: all that can be freed should be, before the request is tried once more. It may allocate and free, and is not called
+ * inside of itself. Another thread may be in the last function still. */
+typedef void tessalloc_deferred_free_t(int force, uint64_t heartbeat, void *argument);
+void tessalloc_set_deferred_free(tessalloc_deferred_free_t *free, void *argument);
+
 /* --- An allocator in one given buffer ---
  *
  * Apart from everything else here: it hands out blocks of the memory it is given and makes no system call (threads that meet in

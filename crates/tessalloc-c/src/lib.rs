@@ -16,6 +16,7 @@
 //! | `own`    | `tessalloc_*` of `include/tessalloc.h`                                 | null, and `errno` as the malloc family |
 //! | `options` | `tessalloc_option_*`                                                  | `EINVAL`, `ERANGE` as the result       |
 //! | `stats`  | `tessalloc_ctl`, `_stats_json`, `_process_info`, `_set_output`, …      | an errno value as the result           |
+//! | `walk`   | `tessalloc_visit_…`, `tessalloc_thread_…` of `include/tessalloc.h`        | 0 and `errno`                          |
 //!
 //! The library is compiled with panic = "abort" and without `std`. A profile that unwinds needs `std`'s panic machinery; for
 //! such a profile the crate is empty.
@@ -46,6 +47,8 @@ mod own;
 mod pressure;
 #[cfg(panic = "abort")]
 mod stats;
+#[cfg(panic = "abort")]
+mod walk;
 
 /// Writes `text` to standard error in one system call.
 #[cfg(panic = "abort")]

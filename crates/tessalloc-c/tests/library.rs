@@ -178,6 +178,15 @@ const EXPORTS: &[&str] = &[
     "tessalloc_process_print",
     "tessalloc_set_output",
     "tessalloc_set_on_error",
+    // walk.rs
+    "tessalloc_visit_pages",
+    "tessalloc_visit_blocks",
+    "tessalloc_visit_blocks_exactly",
+    "tessalloc_thread_id",
+    "tessalloc_thread_is_alive",
+    "tessalloc_thread_idle",
+    "tessalloc_thread_purge",
+    "tessalloc_set_deferred_free",
     // cxx.rs: new
     "_Znwm",
     "_Znam",

@@ -452,6 +452,7 @@ impl Core {
 #[cold]
 #[inline(never)]
 pub(crate) unsafe fn alloc_slow(core: *mut Core, size: usize, align: usize, zeroed: bool) -> *mut u8 {
+    crate::deferred::beat(false);
     // SAFETY: the caller's duty.
     unsafe { alloc_within_limits(core, size, align, || alloc_once(core, size, align, zeroed)) }
 }
@@ -493,6 +494,7 @@ unsafe fn alloc_within_limits(
             } else if (*core).is_beyond(size, align) {
                 return report::refused(ErrorKind::OutOfMemory, size);
             } else {
+                crate::deferred::beat(true);
                 crate::scavenger::purge_all(crate::scavenger::HASTY_TRIES);
             }
             block = once();

@@ -221,6 +221,7 @@ pub(crate) fn alloc(stacks: *mut Stacks, bytes: usize, align: usize, zeroed: boo
 
 #[inline(never)]
 fn alloc_cold(thread: Option<*mut Thread>, bytes: usize, align: usize, zeroed: bool) -> *mut u8 {
+    crate::deferred::beat(false);
     let slices = bytes.div_ceil(SLICE_BYTES).max(1);
     let Some((page, is_fresh)) = begin(slices, slices, align.div_ceil(SLICE_BYTES)) else { return null_mut() };
     count(thread, (slices * SLICE_BYTES) as i64);

@@ -23,7 +23,7 @@
 //! | `theap`, `heap`, `large`, `offset`, `thread` | per-thread stacks and queues, large runs, records |
 //! | `first_class`, [`Heap`] | first-class heaps, inside and outside |
 //! | `scavenger`, `fork` | giving memory back; processes that split |
-//! | `walk`, `threads` | looking at all pages and blocks; what a program says about its threads |
+//! | `walk`, `threads`, `deferred` | looking at all pages and blocks; what a program says about its threads, and has called by them |
 //! | `raw`, [`Tessalloc`] | what programs call |
 //! | [`Buffer`] | an allocator apart from all that, in one given buffer |
 //!
@@ -77,6 +77,8 @@ mod bitmap;
 mod block;
 #[cfg(not(loom))]
 mod buffer;
+#[cfg(not(any(loom, target_os = "none")))]
+mod deferred;
 #[cfg(not(any(loom, target_os = "none")))]
 mod first_class;
 #[cfg(not(any(loom, target_os = "none")))]
@@ -133,6 +135,8 @@ mod walk;
 pub use arena::{Arena, ArenaError, ArenaFunctions, ArenaInfo, ArenaOptions, arenas};
 #[cfg(not(loom))]
 pub use buffer::{Buffer, BufferStats};
+#[cfg(not(any(loom, target_os = "none")))]
+pub use deferred::{RawDeferredFree, set_deferred_free, set_raw_deferred_free};
 #[cfg(not(any(loom, target_os = "none")))]
 pub use global::{
     Configured, Tessalloc, VERSION, page_stats, print_options, print_process_to, print_stats, print_to, process_info,

@@ -5,6 +5,7 @@
 use core::ptr::null_mut;
 
 use crate::block::Block;
+use crate::deferred;
 use crate::large;
 use crate::page::{Kind, OF_HEAP, Page};
 use crate::region;
@@ -157,6 +158,7 @@ fn alloc_slow(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *
         if size > SMALL_BYTES_MAX && size <= BYTES_MAX && align <= region::SLICE_BYTES && align.is_power_of_two() {
             large::alloc(stacks, size, align, zeroed)
         } else {
+            deferred::beat(false);
             alloc_once(stacks, size, align, zeroed)
         };
     if !block.is_null() { block } else { alloc_again(size, align, zeroed) }
@@ -171,6 +173,7 @@ fn alloc_again(size: usize, align: usize, zeroed: bool) -> *mut u8 {
     }
     // Memory is out: what is held but not used goes back, and it is tried once more.
     if !region::is_beyond_all(size, align) {
+        deferred::beat(true);
         // Whatever the system took back: warm runs and empty pages are free slices now.
         scavenger::purge_all(scavenger::HASTY_TRIES);
         let block = alloc_once(tls::get(), size, align, zeroed);

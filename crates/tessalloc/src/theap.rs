@@ -816,6 +816,16 @@ impl Thread {
                     page = next;
                 }
             }
+            let mut page = self.theap.full;
+            // Bound: the full pages there are.
+            while !page.is_null() {
+                let next = (*page).next;
+                self.unlink_full(page);
+                if !self.let_go(page) {
+                    self.link_full(page);
+                }
+                page = next;
+            }
             self.release_empty_starter();
         }
         bytes
@@ -832,8 +842,8 @@ impl Thread {
         }
     }
 
-    /// Gives empty pages back and lets go of those with room, so that other threads take them. Those that blocks are on their way to
-    /// stay, and so do full ones and the starter slice, of which nobody else could make use.
+    /// Gives empty pages back and lets go of all others: those with room for other threads to take, full ones for whoever frees in them.
+    /// Those that blocks are on their way to stay, and so does the starter slice, of which nobody else could make use.
     ///
     /// # Safety
     /// - The caller is this thread, inside its gate.
@@ -857,6 +867,16 @@ impl Thread {
                     }
                     page = next;
                 }
+            }
+            let mut page = self.theap.full;
+            // Bound: the full pages there are.
+            while !page.is_null() {
+                let next = (*page).next;
+                self.unlink_full(page);
+                if !self.let_go(page) {
+                    self.link_full(page);
+                }
+                page = next;
             }
             self.release_empty_starter();
         }

@@ -16,6 +16,7 @@ use core::marker::PhantomPinned;
 use core::ptr::null_mut;
 
 use crate::block::Block;
+use crate::deferred::Beats;
 use crate::first_class::{self, Core};
 use crate::gate::Gate;
 use crate::inbox::Inbox;
@@ -66,6 +67,8 @@ pub(crate) struct Thread {
     /// Of a thread's own record: the heaps' records that it has, and those that it had.
     pub(crate) leases: *mut Thread,
     pub(crate) spares: *mut Thread,
+    /// Of a thread's own record: touched by the thread alone.
+    pub(crate) beats: Beats,
     /// Of a thread's own record: the thread's number ([`crate::ThreadId`]); 0: none has it.
     pub(crate) id: AtomicU64,
     life: AtomicU32,
@@ -119,6 +122,7 @@ impl Thread {
             previous_lease: null_mut(),
             leases: null_mut(),
             spares: null_mut(),
+            beats: Beats::new(),
             id: AtomicU64::new(0),
             life: AtomicU32::new(UNUSED),
             next: AtomicPtr::new(null_mut()),
@@ -423,6 +427,7 @@ fn start() -> Option<*mut Thread> {
     // SAFETY: L1: the record is this thread's from here on.
     unsafe {
         (*thread).exit_round = 0;
+        (*thread).beats = Beats::new();
         stats::add(Counter::Threads, 1);
         // From here on this thread can allocate, as the calls below may.
         tls::set(&raw mut (*thread).stacks);

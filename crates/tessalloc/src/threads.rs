@@ -71,10 +71,10 @@ impl ThreadId {
 }
 
 /// Says that the calling thread will wait, as one of a pool does: what it holds goes back at once, instead of some time after it was
-/// last seen at work. Blocks on its stacks go home, batches are sent, warm runs and empty pages become free memory, pages with room are
-/// left for other threads, and so are its parts of heaps; free memory beyond a quarter of what is in use goes back to the system. Nothing
-/// is lost: the thread takes pages again when it next allocates. Cost: some ns for each block on its stacks and each page, and what
-/// goes back costs up to 100 µs for each MiB. For a wait of milliseconds or more.
+/// last seen at work. Blocks on its stacks go home, batches are sent, warm runs and empty pages become free memory; its other pages are
+/// left for other threads, and so are its parts of heaps; free memory beyond a quarter of what is in use goes back to the system.
+/// Nothing is lost: the thread takes pages again when it next allocates. For a wait of milliseconds or more. Cost: some ns for each
+/// block on its stacks and each page, and up to 100 µs for each MiB that goes back.
 pub fn thread_idle() {
     let Some(record) = thread::current_if_started() else { return };
     // SAFETY: the calling thread's record.

@@ -8,10 +8,13 @@
  *   mi_heap_collect, mi_theap_collect              likewise without force; with it they purge the heap
  *   mi_heap_set_numa_affinity                      does nothing: there is no NUMA policy
  *   theaps                                         are the heaps themselves: any thread may use any of them
- *   mi_heap_visit_blocks                           each block is told as an area of its own, and the main heap is not visited
+ *   mi_heap_visit_blocks                           each block is told as an area of its own; of the main heap, free blocks on other
+ *                                                  threads' stacks may be told too
+ *   mi_heap_visit_abandoned_blocks                 likewise; large blocks have no thread, and are told
  *   mi_reserve_os_memory, mi_manage_os_memory      large pages are not used; committed memory that is handed in is never purged
  *   mi_subproc_main, …_current, …_visit_heaps      there is one set of heaps: the process's
  *   mi_thread_init, mi_process_init and …_done     do nothing: threads begin with their first block and end by themselves
+ *   mi_thread_set_in_threadpool                    does nothing: tessalloc_thread_idle says when such a thread waits
  *   alignment at an offset                         up to 4 MiB (mimalloc: 64 KiB)
  *   options                                        those that tessalloc has too steer it: show_stats, verbose, max_warnings,
  *                                                  purge_delay and arena_reserve; all others read 0 and take no value
@@ -530,10 +533,28 @@ TESSALLOC_MI int tessalloc_mi_visit_heap(tessalloc_heap_t *heap, void *argument)
   const struct tessalloc_mi_visit *visit = (const struct tessalloc_mi_visit *)argument;
   return visit->heaps(heap, visit->arg);
 }
-/* False if the visitor ended it, and for the main heap. */
+struct tessalloc_mi_of_heap {
+  struct tessalloc_mi_visit visit;
+  mi_heap_t *heap;
+};
+TESSALLOC_MI int tessalloc_mi_visit_of_heap(const tessalloc_page_info_t *page, void *block, size_t bytes, void *argument) {
+  struct tessalloc_mi_of_heap *of_heap = (struct tessalloc_mi_of_heap *)argument;
+  return page->heap_id != tessalloc_heap_id(of_heap->heap) ||
+         tessalloc_mi_visit_block(of_heap->heap, block, bytes, &of_heap->visit);
+}
+/* False if the visitor ended it. */
 TESSALLOC_MI bool mi_heap_visit_blocks(mi_heap_t *heap, bool visit_blocks, mi_block_visit_fun *visitor, void *arg) {
-  struct tessalloc_mi_visit visit = {visitor, NULL, arg, visit_blocks};
-  return visitor != NULL && tessalloc_heap_visit_blocks(tessalloc_mi_heap(heap), tessalloc_mi_visit_block, &visit) != 0;
+  struct tessalloc_mi_of_heap of_heap = {{visitor, NULL, arg, visit_blocks}, tessalloc_mi_heap(heap)};
+  if (visitor == NULL) return false;
+  if (of_heap.heap == tessalloc_heap_main())
+    return tessalloc_visit_blocks(TESSALLOC_WALK_HEAP, 0, tessalloc_mi_visit_of_heap, &of_heap, NULL) != 0;
+  return tessalloc_heap_visit_blocks(of_heap.heap, tessalloc_mi_visit_block, &of_heap.visit) != 0;
+}
+/* What is in use of a heap in pages without a thread, and its large blocks. */
+TESSALLOC_MI bool mi_heap_visit_abandoned_blocks(mi_heap_t *heap, bool visit_blocks, mi_block_visit_fun *visitor, void *arg) {
+  struct tessalloc_mi_of_heap of_heap = {{visitor, NULL, arg, visit_blocks}, tessalloc_mi_heap(heap)};
+  return visitor != NULL &&
+         tessalloc_visit_blocks(TESSALLOC_WALK_WITHOUT_THREAD, 0, tessalloc_mi_visit_of_heap, &of_heap, NULL) != 0;
 }
 
 typedef struct {
@@ -605,6 +626,27 @@ TESSALLOC_MI void mi_process_init(void) TESSALLOC_MI_NOEXCEPT {}
 TESSALLOC_MI void mi_process_done(void) TESSALLOC_MI_NOEXCEPT {}
 TESSALLOC_MI void mi_thread_init(void) TESSALLOC_MI_NOEXCEPT {}
 TESSALLOC_MI void mi_thread_done(void) TESSALLOC_MI_NOEXCEPT {}
+TESSALLOC_MI void mi_thread_set_in_threadpool(void) TESSALLOC_MI_NOEXCEPT {}
+
+typedef void(mi_cdecl mi_deferred_free_fun)(bool force, unsigned long long heartbeat, void *arg);
+struct tessalloc_mi_deferred {
+  mi_deferred_free_fun *fun;
+  void *arg;
+};
+TESSALLOC_MI void tessalloc_mi_deferred_free(int force, uint64_t heartbeat, void *arg) {
+  const struct tessalloc_mi_deferred *to = (const struct tessalloc_mi_deferred *)arg;
+  to->fun(force != 0, heartbeat, to->arg);
+}
+/* Called from slow paths now and then; null: nobody is. Keeps as much as mi_register_output. */
+TESSALLOC_MI void mi_register_deferred_free(mi_deferred_free_fun *deferred_free, void *arg) TESSALLOC_MI_NOEXCEPT {
+  struct tessalloc_mi_deferred *to =
+      deferred_free == NULL ? NULL : (struct tessalloc_mi_deferred *)tessalloc_malloc(sizeof(struct tessalloc_mi_deferred));
+  if (to != NULL) {
+    to->fun = deferred_free;
+    to->arg = arg;
+  }
+  if (to != NULL || deferred_free == NULL) tessalloc_set_deferred_free(to == NULL ? NULL : tessalloc_mi_deferred_free, to);
+}
 
 /* ---- Figures, messages and errors (more in mimalloc-stats.h) ---- */
 

@@ -474,7 +474,14 @@ static void test_visits(void) {
   CHECK(areas.blocks == 0 && areas.used == 666);
   struct seen some = {heap, 0, 0, 0, 0, 0, 5};
   CHECK(!mi_heap_visit_blocks(heap, true, see_block, &some) && some.blocks == 5);
-  CHECK(!mi_heap_visit_blocks(mi_heap_main(), true, see_block, &some) && !mi_heap_visit_blocks(heap, true, NULL, NULL));
+  CHECK(!mi_heap_visit_blocks(heap, true, NULL, NULL));
+  void *kept[500];
+  for (size_t i = 0; i < 500; i++) kept[i] = mi_malloc(777);
+  struct seen of_main = {mi_heap_main(), 0, 0, 0, 0, 0, 0};
+  CHECK(mi_heap_visit_blocks(mi_heap_main(), true, see_block, &of_main) && of_main.blocks >= 500);
+  for (size_t i = 0; i < 500; i++) mi_free(kept[i]);
+  struct seen of_none = {heap, 0, 0, 0, 0, 0, 0};
+  CHECK(mi_heap_visit_abandoned_blocks(heap, true, see_block, &of_none) && of_none.blocks == 0);
 
   CHECK(mi_subproc_main()._mi_subproc_id == mi_subproc_current()._mi_subproc_id);
   struct seen heaps = {other, 0, 0, 0, 0, 0, 0};
@@ -673,6 +680,23 @@ static void note_error(int err, void *arg) {
   errors++;
 }
 
+static void count_beats(bool force, unsigned long long heartbeat, void *arg) {
+  unsigned long long *beats = (unsigned long long *)arg;
+  CHECK(!force && heartbeat == *beats + 1);
+  *beats = heartbeat;
+}
+
+static void test_deferred_free(void) {
+  static void *blocks[10000];
+  unsigned long long beats = 0;
+  mi_register_deferred_free(count_beats, &beats);
+  for (size_t i = 0; i < 10000; i++) blocks[i] = mi_malloc(500);
+  mi_register_deferred_free(NULL, NULL);
+  CHECK(beats > 10);
+  for (size_t i = 0; i < 10000; i++) mi_free(blocks[i]);
+  mi_thread_set_in_threadpool();
+}
+
 static void test_hooks(void) {
   static struct heard heard;
   mi_register_output(hear, &heard);
@@ -799,6 +823,7 @@ int main(int count, char **arguments) {
   test_process();
   test_options();
   test_hooks();
+  test_deferred_free();
   test_stats();
   test_addresses();
   test_arenas();

@@ -19,7 +19,8 @@ use crate::theap::EMPTY;
 mod hook;
 mod output;
 
-use hook::{Hook, Inside};
+pub(crate) use hook::Hook;
+use hook::Inside;
 pub(crate) use output::catch_up;
 pub use output::{RawOutput, Sink};
 
