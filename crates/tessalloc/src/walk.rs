@@ -146,6 +146,8 @@ pub unsafe fn visit_blocks_exactly(which: Which, mut visit: impl FnMut(&PageInfo
 const ROUNDS_MAX: usize = 8;
 /// How often a busy thread is asked in each, a millisecond apart.
 const TRIES: usize = 3;
+/// How often [`TRIES`] are made for a thread that ends: about a second.
+const SETTLE_ATTEMPTS: usize = 300;
 
 static WALK: Lock = Lock::new();
 /// Whose the lock is; 0: nobody's.
@@ -178,21 +180,20 @@ fn walk(which: Which, how: How, visit: Visitor<'_>) -> Walked {
     let own = thread::current_if_started().unwrap_or(null_mut());
     let mut walk =
         Walk { which, how, visit, own, number: walking.number, goes_on: true, skipped: 0, noted: Noted::new() };
+    // Before anything is told: what a thread at its end holds would be told as in use.
+    let unsettled = if how.stands_still { walk.settle_all() } else { 0 };
     for round in 0..ROUNDS_MAX {
         if round > 0 {
             wait(&CLOCK, 0, 1);
         }
         walk.skipped = 0;
-        if how.stands_still {
-            walk.settle_all();
-        }
         walk.visit_waiting();
         walk.scan();
         if !walk.goes_on || walk.skipped == 0 {
             break;
         }
     }
-    Walked { to_the_end: walk.goes_on, skipped_pages: walk.skipped }
+    Walked { to_the_end: walk.goes_on, skipped_pages: walk.skipped + unsettled }
 }
 
 /// The right to walk (K1).
@@ -362,22 +363,23 @@ struct Walk<'v> {
 }
 
 impl Walk<'_> {
-    /// Puts home what lies on stacks, in rings and in inboxes. A record that can't be entered counts as a page left out.
-    fn settle_all(&mut self) {
+    /// Puts home what lies on stacks, in rings and in inboxes. Returns how many records could not be entered, of threads that end at
+    /// this moment, in many attempts.
+    fn settle_all(&self) -> usize {
+        let mut unsettled = 0;
         for record in thread::all().chain(thread::all_of_heaps()) {
             // SAFETY: L2; by the duty of `visit_blocks_exactly` nobody uses its stacks, and the gate keeps the rest out.
             unsafe {
-                if !(*record).is_live() {
-                    continue;
-                }
-                match self.go_in(record) {
-                    Some(_inside) => {
-                        if (*record).is_live() {
-                            (*record).settle_all();
-                        }
-                    }
-                    None => self.skipped += 1,
-                }
+                let is_done = (0..SETTLE_ATTEMPTS).any(|_| {
+                    !(*record).is_live()
+                        || self.go_in(record).is_some_and(|_inside| {
+                            if (*record).is_live() {
+                                (*record).settle_all();
+                            }
+                            true
+                        })
+                });
+                unsettled += usize::from(!is_done);
             }
         }
         thread::with_shared(|shared| {
@@ -386,6 +388,7 @@ impl Walk<'_> {
             unsafe { shared.settle_all() };
             shared.gate.leave();
         });
+        unsettled
     }
 
     /// Pages that wait for an owner.

@@ -265,13 +265,16 @@ fn pages_are_told_with_their_owners() {
     // SAFETY: the only thread.
     let walked = unsafe {
         visit_blocks_exactly(Which::WithoutThread, |page, block| {
-            owners.push((block.bytes, page.owner));
+            owners.push((block, page.owner));
             true
         })
     };
     assert_eq!(walked, WHOLE);
-    assert_eq!(owners.len(), 1, "one block stays: {owners:?}");
-    assert!(matches!(owners[0], (64, PageOwner::Abandoned | PageOwner::Ownerless)), "{owners:?}");
+    assert_eq!(owners.len(), 1, "one block stays");
+    assert!(matches!(owners[0].1, PageOwner::Abandoned | PageOwner::Ownerless), "{owners:?}");
+    assert_eq!(owners[0].0.bytes, 64);
+    // SAFETY: the block that the thread left, freed once.
+    unsafe { raw::free(owners[0].0.address) };
 }
 
 #[test]
@@ -294,10 +297,12 @@ fn visitors_may_allocate_and_free() {
     let mut held: Vec<Held> = (0..3000).map(|i| Held::new(&mut Random(i), None)).collect();
     // Pages that wait for an owner, which the walk holds while it tells of them.
     held.extend(thread::scope(|scope| {
-        scope
-            .spawn(|| (0..3000).map(|i| Held::new(&mut Random(i), None)).step_by(2).collect::<Vec<_>>())
-            .join()
-            .expect("a thread")
+        let thread = scope.spawn(|| {
+            let mut blocks: Vec<Held> = (0..3000).map(|i| Held::new(&mut Random(i), None)).collect();
+            blocks.drain(1000..2000).for_each(Held::free);
+            blocks
+        });
+        thread.join().expect("a thread")
     }));
     let mut random = Random(5);
     let mut new = Vec::new();
