@@ -8,7 +8,8 @@
 //! | large run           | nobody: only atomic words are read                                         |
 //! | places at an offset | the lock of [`crate::offset`]                                              |
 //!
-//! - K1 One walk runs at a time ([`WALK`]), and no visitor walks.
+//! - K1 One walk runs at a time ([`WALK`]), and no visitor walks. The lock comes before all others, and a fork does not take it: a
+//!   visitor may take its time. The child lets it go if its holder is not there.
 //! - K2 While a visitor runs, the walk holds no gate and no lock but [`WALK`]: what it tells was noted before.
 //! - K3 `seen` of a page is the number of the last walk that looked at it: each is told once a walk. A page that changes hands
 //!   at the wrong moment, or whose owner is busy, is left out and comes in a later round.
