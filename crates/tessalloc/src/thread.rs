@@ -692,7 +692,6 @@ unsafe fn free_in_page(stacks: *mut Stacks, page: *mut Page, block: *mut Block, 
             }
             // A thread without a record sends each block home by itself.
             None => {
-                stats::add(Counter::FreedBytesTotal, u64::from((*page).block_bytes));
                 Block::set_next(block, null_mut());
                 let at = PageLinks((*page).start).distance(block);
                 stats::add(Counter::FreedBytesTotal, u64::from((*page).block_bytes));
