@@ -16,6 +16,14 @@ export type TessallocErrorCode =
   | 'ERR_TESSALLOC_DOUBLE_FREE'
   /** A mark that a rewind or a reset has passed. */
   | 'ERR_TESSALLOC_STALE_MARK'
+  /** A buffer that holds no shared heap of this version. */
+  | 'ERR_TESSALLOC_INCOMPATIBLE'
+  /** All places of a shared heap for workers, or for roots, are taken. */
+  | 'ERR_TESSALLOC_FULL'
+  /** A cell that holds a block already, or a block inside the making of another. */
+  | 'ERR_TESSALLOC_OCCUPIED'
+  /** Records of a shared heap were written over. */
+  | 'ERR_TESSALLOC_CORRUPT'
 
 /** Every error of this package that is not a plain `TypeError` or `RangeError`. `code` is stable, the text is not. */
 export class TessallocError extends Error {

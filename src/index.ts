@@ -1,6 +1,6 @@
 /**
  * tessalloc for Node.js: which allocator serves this process, what memory it holds, giving back what is unused, and memory of
- * one's own: arenas, pools of buffers, heaps.
+ * one's own: arenas, pools of buffers, heaps, heaps that workers share.
  *
  * @module
  */
@@ -10,5 +10,16 @@ export { TessallocError, type TessallocErrorCode } from './errors.ts'
 export { Heap, type HeapBlock, type HeapOptions, type HeapPageInfo, type HeapStats } from './heap.ts'
 export { type MemoryUsage, type MemoryUsageFunction, memoryUsage, memoryUsageFields } from './memory-usage.ts'
 export { type PurgeResult, purge } from './purge.ts'
+export type { AtomicField, Field, FieldOf, FieldType } from './shared-heap/fields.ts'
+export type { Roots } from './shared-heap/roots.ts'
+export { SharedHeap } from './shared-heap/shared-heap.ts'
+export { defineStruct, type Struct, type StructAccess, type StructFields } from './shared-heap/struct.ts'
+export type {
+  ReapResult,
+  SharedHeapCheck,
+  SharedHeapOptions,
+  SharedHeapStats,
+  TypedArrayOf,
+} from './shared-heap/types.ts'
 export type { Backing } from './slab.ts'
 export { type Status, status } from './status.ts'
