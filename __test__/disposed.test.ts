@@ -1,6 +1,6 @@
 // Every member of a handle, called after it was disposed: each fails with the same code, and `dispose` itself may be called again.
 import test from 'ava'
-import { Arena, BufferPool, Heap, TessallocError } from '../src/index.ts'
+import { Arena, BufferPool, defineStruct, Heap, SharedHeap, TessallocError } from '../src/index.ts'
 
 interface Case {
   readonly name: string
@@ -44,6 +44,23 @@ const cases: readonly Case[] = [
         ['alloc', 'allocZeroed', 'free', 'holds', 'usableSize', 'view'].map((name) => [name, [16]]),
       ),
       realloc: [16, 16],
+    },
+    open: ['disposed', 'dispose'],
+  },
+  {
+    name: 'SharedHeap',
+    make: () => disposed(new SharedHeap()),
+    calls: {
+      ...Object.fromEntries(
+        ['alloc', 'free', 'usableSize', 'freeAt', 'take', 'readString'].map((name) => [name, [65_600]]),
+      ),
+      realloc: [65_600, 16],
+      allocAt: [65_600, 16],
+      writeString: ['text'],
+      array: [Uint8Array, 65_600],
+      struct: [defineStruct({ x: 'u32' })],
+      reap: [1],
+      reapOnExit: [{ threadId: 1 }],
     },
     open: ['disposed', 'dispose'],
   },

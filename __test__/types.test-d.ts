@@ -4,10 +4,13 @@ import {
   Arena,
   type ArenaMark,
   type ArenaOptions,
+  type AtomicField,
   type Backing,
   type BufferLease,
   BufferPool,
   type BufferPoolStats,
+  defineStruct,
+  type Field,
   Heap,
   type HeapBlock,
   type HeapOptions,
@@ -17,6 +20,7 @@ import {
   memoryUsage,
   type PurgeResult,
   purge,
+  SharedHeap,
   type Status,
   status,
   TessallocError,
@@ -74,3 +78,19 @@ purge().before = 1
 memoryUsage.fast([0])
 // @ts-expect-error codes are a closed set
 new TessallocError('ERR_OTHER', '')
+
+const layout = defineStruct({ x: 'f64', next: 'u32', id: 'u64' })
+expectTypeOf(layout.at).toEqualTypeOf<{ readonly x: number; readonly next: number; readonly id: number }>()
+declare const shared: SharedHeap
+const accessors = shared.struct(layout)
+expectTypeOf(accessors.x).toEqualTypeOf<Field>()
+expectTypeOf(accessors.next).toEqualTypeOf<AtomicField>()
+expectTypeOf(accessors.id.get).returns.toEqualTypeOf<bigint>()
+expectTypeOf(shared.array(Float64Array, 0)).toExtend<Float64Array>()
+expectTypeOf(shared).toExtend<Disposable>()
+// @ts-expect-error a field has one of ten types
+defineStruct({ x: 'number' })
+// @ts-expect-error only words can be changed by several workers at once
+accessors.x.add(0, 1)
+// @ts-expect-error memory of one thread cannot be shared
+SharedHeap.from(new ArrayBuffer(8))

@@ -108,6 +108,11 @@ export class SharedHeap implements Disposable {
     return this.#live().buffer
   }
 
+  /** Whether it was disposed; never throws. */
+  get disposed(): boolean {
+    return this.#m === closed
+  }
+
   /** As given when it was made. */
   get name(): string {
     return nameOf(this.#live())
@@ -215,6 +220,7 @@ export class SharedHeap implements Disposable {
    * Lone surrogates become U+FFFD.
    */
   writeString(text: string, cell?: number): number {
+    this.#live()
     if (cell !== undefined) {
       const word = this.#cell(cell)
       const block = this.#writeStringAt(word, text)
@@ -300,9 +306,10 @@ export class SharedHeap implements Disposable {
 
   /** Reaps the worker when it has ended. Call it right after the worker was made. */
   reapOnExit(worker: Worker): void {
+    this.#live()
     const { threadId: id } = worker
     worker.once('exit', () => {
-      if (this.#m !== closed) this.reap(id)
+      if (!this.disposed) this.reap(id)
     })
   }
 
