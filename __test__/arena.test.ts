@@ -263,6 +263,24 @@ test('an arena grows by doubling, and reset brings it back', (t) => {
   t.is(arena.generation, 1)
 })
 
+for (const backing of backings) {
+  for (const [capacity, grown] of [
+    [5000, 300_001],
+    [65_536, 999_999],
+    [4096, 1_000_000],
+  ] as const) {
+    test(`zero_${backing}_arena_of_${capacity}_that_grew_to_${grown}_reads_zero_again`, (t) => {
+      using arena = new Arena({ capacity, maxCapacity: 1_000_000, zero: true, backing })
+      arena.alloc(grown).fill(1)
+      arena.reset()
+      t.is(
+        arena.alloc(1_000_000).findIndex((byte) => byte !== 0),
+        -1,
+      )
+    })
+  }
+}
+
 test('using a mark rewinds at the end of the block, also of marks that others passed', (t) => {
   using arena = new Arena(1024)
   arena.alloc(8)

@@ -25,6 +25,8 @@ const size = fc.oneof(
   { weight: 6, arbitrary: fc.integer({ min: 1, max: 600 }) },
   { weight: 3, arbitrary: fc.integer({ min: 1, max: 70 * kib }) },
   { weight: 1, arbitrary: fc.integer({ min: 60 * kib, max: 5 * mib }) },
+  // Few to a page, so that pages fill and empty.
+  { weight: 5, arbitrary: fc.constantFrom(8 * kib, 64 * kib) },
 )
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 5, arbitrary: fc.record({ do: fc.constant('alloc'), bytes: size, align: fc.constant(16) }) },
@@ -154,6 +156,29 @@ test('small blocks are rounded up by an eighth at most, and fill their pages', (
   }
   const offsets = Array.from({ length: 4096 }, () => heap.alloc(16))
   t.is(new Set(offsets.map((offset) => Math.floor(offset / 65_536))).size, 2)
+})
+
+test('the lowest free block of a page is used first', (t) => {
+  using heap = new Heap()
+  const offsets = Array.from({ length: 500 }, () => heap.alloc(64))
+  t.deepEqual(
+    offsets,
+    offsets.map((_, at) => (offsets[0] as number) + at * 64),
+  )
+  for (const at of [400, 3, 77]) heap.free(offsets[at] as number)
+  t.deepEqual(heap.check(), [])
+  t.deepEqual([heap.alloc(64), heap.alloc(64), heap.alloc(64)], [offsets[3], offsets[77], offsets[400]])
+})
+
+test('pages that empty in any order leave the others in their places', (t) => {
+  using heap = new Heap()
+  const pages = Array.from({ length: 6 }, () => Array.from({ length: 8 }, () => heap.alloc(8 * kib)))
+  for (const page of pages) heap.free(page.pop() as number)
+  for (const which of [2, 0, 5, 3]) {
+    for (const offset of pages[which] ?? []) heap.free(offset)
+    t.deepEqual(heap.check(), [])
+  }
+  t.is(heap.stats().pages, 2)
 })
 
 test('a heap that is empty again holds a page a class and one slab, and none after a purge', (t) => {

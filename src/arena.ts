@@ -30,7 +30,7 @@ export interface ArenaOptions {
  *   using _scratch = arena.mark()
  *   arena.alloc(1000)
  * }
- * arena.used // 0
+ * arena.used // → 0
  * ```
  */
 export interface ArenaMark extends Disposable {
@@ -73,7 +73,7 @@ const osPageBytesMax = 65_536
  * using arena = new Arena(1 << 20)
  * const header = arena.alloc(16)
  * const samples = arena.float64(1000)
- * arena.used // 16 + 8000
+ * arena.used // → 16 + 8000
  * arena.reset()
  * ```
  *

@@ -134,7 +134,7 @@ function releasedTwice(name: string): TessallocError {
  * pool.release(buffer)
  * {
  *   using lease = pool.lease(100)
- *   lease.buffer.length // 100
+ *   lease.buffer.length // → 100
  * }
  * ```
  */
