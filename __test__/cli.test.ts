@@ -1,9 +1,12 @@
 import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 import test from 'ava'
+import { parser } from '../src/cli/parser.ts'
 import { packageVersion } from '../src/version.ts'
-import { cli, library, plainEnv, root, tessalloc } from './helpers.ts'
+import { cli, inTerminal, library, plainEnv, root, tessalloc } from './helpers.ts'
 
 const node = process.execPath
 const allocator = `console.log(require('tessalloc').status().active)`
@@ -73,6 +76,137 @@ test('env_reports_faults_of_the_environment_while_it_lists', (t) => {
   ])
 })
 
+test('env_for_systemd_is_a_unit_that_systemd_takes', (t) => {
+  const { stdout } = tessalloc(['env', '--systemd'])
+  const folder = mkdtempSync(join(tmpdir(), 'tessalloc-test-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const unit = join(folder, 'tessalloc-test.service')
+  writeFileSync(unit, `[Unit]\nDescription=A test\n\n${stdout}ExecStart=/bin/true\n`)
+  const verify = (path: string) => spawnSync('systemd-analyze', ['verify', path], { encoding: 'utf8' })
+  const { error, stderr } = verify(unit)
+  if (error) return t.pass('left out: there is no systemd-analyze')
+  t.false(stderr.includes(unit), stderr)
+  // It does notice what is wrong.
+  writeFileSync(
+    unit,
+    `[Unit]\nDescription=A test\n\n${stdout.replace('Environment=', 'Enviroment=')}ExecStart=/bin/true\n`,
+  )
+  t.regex(verify(unit).stderr, /Enviroment/)
+})
+
+test('env_for_docker_links_the_library_where_the_variable_says', (t) => {
+  const lines = tessalloc(['env', '--docker']).stdout.trim().split('\n')
+  t.true(
+    lines.every((line) => /^(#|RUN |ENV )/.test(line)),
+    lines.join('\n'),
+  )
+  const steps = lines.filter((line) => line.startsWith('RUN ')).map((line) => line.slice(4))
+  const [variables = ''] = lines.filter((line) => line.startsWith('ENV ')).map((line) => line.slice(4))
+  t.regex(variables, /^(\w+=[^\s"']+ ?)+$/, 'words that need no quotes')
+  // The steps of the image, run here: npx is this command line, and the fixed path lies in a folder of the test.
+  const folder = mkdtempSync(join(tmpdir(), 'tessalloc-test-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  writeFileSync(join(folder, 'npx'), `#!/bin/sh\nshift 2\nexec "${node}" "${cli}" "$@"\n`, { mode: 0o755 })
+  const here = (text: string) => text.replaceAll('/usr/local/lib', folder)
+  const env = plainEnv({ PATH: `${folder}:${process.env.PATH}` })
+  for (const step of steps) t.is(spawnSync('sh', ['-ec', here(step)], { env, encoding: 'utf8' }).stderr, '')
+  const set = Object.fromEntries(
+    here(variables)
+      .split(' ')
+      .map((pair) => pair.split('=')),
+  )
+  const { stdout } = spawnSync(node, ['-e', allocator], { env: plainEnv(set), encoding: 'utf8', cwd: root })
+  t.is(stdout, 'preload\n')
+})
+
+test('env_as_json_switches_a_program_on', (t) => {
+  const set = JSON.parse(tessalloc(['env', '--json']).stdout) as NodeJS.ProcessEnv
+  const { stdout } = spawnSync(node, ['-e', allocator], { env: plainEnv(set), encoding: 'utf8', cwd: root })
+  t.is(stdout, 'preload\n')
+})
+
+test('path_as_json_has_both', (t) => {
+  const expected = { preload: library, static: library.replace(/so$/, 'a') }
+  t.deepEqual(JSON.parse(tessalloc(['path', '--json']).stdout), expected)
+})
+
+test('half_typed_names_get_a_hint', (t) => {
+  for (const [args, hint] of [
+    ['comp', 'Did you mean compare?'],
+    ['dotcor', 'Did you mean doctor?'],
+    ['zzzz', 'There are: run, compare, top, report, doctor, path, env, help'],
+    ['run --pur -- true', 'Did you mean --purge-delay?'],
+    ['run --verbsoe -- true', 'Did you mean --verbose?'],
+    ['env --s', 'Did you mean --sh or --systemd?'],
+    ['top --xyz 1', 'There are: --interval, --once, --json, --help'],
+  ] as const) {
+    const { stderr, status } = tessalloc(args.split(' '))
+    t.is(status, 2)
+    t.is(stderr.trim().split('\n').at(-1), `(${hint})`, args)
+  }
+})
+
+const commands = parser().commands
+
+test('help_of_each_command_names_its_options_and_exit_codes', (t) => {
+  for (const command of commands) {
+    const { stdout, status } = tessalloc([command.name(), '--help'])
+    t.is(status, 0)
+    t.true(stdout.startsWith(`Usage: tessalloc ${command.name()} [options]`))
+    for (const { long } of command.options) t.true(stdout.includes(`${long}`), `${command.name()} ${long}`)
+    t.regex(stdout, /Exit codes: /)
+    t.is(tessalloc(['help', command.name()]).stdout, stdout)
+  }
+  const { stdout, status } = tessalloc(['--help'])
+  t.is(status, 0)
+  for (const command of commands) t.true(stdout.includes(`  ${command.name()} `))
+})
+
+test('the_guide_has_each_command_with_all_its_options', (t) => {
+  const guide = readFileSync(join(root, 'docs', 'cli.md'), 'utf8')
+  const sections = new Map(guide.split(/^## /m).map((section) => [section.split('\n', 1)[0] ?? '', section]))
+  for (const command of commands) {
+    const section = sections.get(`\`tessalloc ${command.name()}\``) ?? ''
+    t.not(section, '', command.name())
+    for (const { long } of command.options) t.true(section.includes(`\`${long}`), `${command.name()} ${long}`)
+  }
+})
+
+test('colours_are_for_terminals_only', (t) => {
+  const { NO_COLOR: _, FORCE_COLOR: __, ...env } = plainEnv({ TERM: 'xterm' })
+  const coloured = (text: string) => text !== stripVTControlCharacters(text)
+  for (const args of [['doctor'], ['env', '--list']]) {
+    const command = [node, cli, ...args]
+    const piped = (more: NodeJS.ProcessEnv) =>
+      spawnSync(node, [cli, ...args], { encoding: 'utf8', cwd: root, env: { ...env, ...more } }).stdout
+    t.true(coloured(inTerminal(command).output), 'a terminal')
+    t.false(coloured(piped({ CI: 'true' })), 'a pipe, also where tests run')
+    t.true(coloured(piped({ FORCE_COLOR: '1' })))
+    t.false(coloured(inTerminal(['env', 'NO_COLOR=1', ...command]).output))
+    t.false(coloured(inTerminal(['env', 'TERM=dumb', ...command]).output))
+  }
+})
+
+test('a_reader_that_leaves_is_no_fault', (t) => {
+  const shell = `"${node}" "${cli}" top $$ --json --interval 50ms | head -n 2 >/dev/null; echo "\${PIPESTATUS[0]}"`
+  const { stdout, stderr } = spawnSync('bash', ['-c', shell], { encoding: 'utf8', env: plainEnv() })
+  t.is(stdout, '0\n')
+  t.is(stderr, '')
+})
+
+test('a_file_that_cannot_be_written_is_1', (t) => {
+  const { stderr, status } = tessalloc([
+    'report',
+    '--for',
+    '10ms',
+    '--html',
+    '/no/such/folder/x.html',
+    `${process.pid}`,
+  ])
+  t.is(status, 1)
+  t.regex(stderr, /^tessalloc: Cannot use \/no\/such\/folder\/x\.html: ENOENT.*\n$/)
+})
+
 test('wrong_usage_is_2_and_help_is_0', (t) => {
   for (const args of [
     ['bogus'],
@@ -80,6 +214,10 @@ test('wrong_usage_is_2_and_help_is_0', (t) => {
     ['run', '--bogus'],
     ['env', '--sh', '--json'],
     ['env', '--list', '--docker'],
+    ['path', '--static', '--json'],
+    ['path', 'more'],
+    ['run', '--purge-delay', 'soon', '--', 'true'],
+    ['doctor', '--bogus'],
     ['compare', '--runs', '0'],
     ['compare', '--idle', 'soon'],
     ['compare', '--with', 'nothing'],

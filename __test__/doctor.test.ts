@@ -346,3 +346,14 @@ test.serial('doctor_of_an_incomplete_installation', (t) => {
 test.serial('doctor_of_what_is_not_there_is_2', (t) => {
   for (const args of [['--', 'no-such-command-here'], ['999999999']]) t.is(tessalloc(['doctor', ...args]).status, 2)
 })
+
+test('the_guide_has_each_finding', (t) => {
+  const source = readFileSync(join(root, 'src', 'cli', 'doctor', 'finding.ts'), 'utf8')
+  const ids = [...source.matchAll(/^ {2}\| '([\w-]+)'$/gm)].map((match) => match[1])
+  t.true(ids.length >= 25)
+  const guide = readFileSync(join(root, 'docs', 'cli.md'), 'utf8')
+  t.deepEqual(
+    ids.filter((id) => !guide.includes(`\`${id}\``)),
+    [],
+  )
+})

@@ -1,6 +1,6 @@
 import Table from 'cli-table3'
-import pc from 'picocolors'
 import plot from 'simple-ascii-chart'
+import { pc } from './colour.ts'
 import type { Comparison, Metric, Result } from './compare.ts'
 import { bytesText, msText, ratioText } from './format.ts'
 

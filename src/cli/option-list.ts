@@ -1,5 +1,5 @@
-import pc from 'picocolors'
 import { binding } from '../native.ts'
+import { pc } from './colour.ts'
 
 /** An option in `tessalloc env --list --json`. Values are numbers in `unit`; switches are 0 and 1. */
 interface ListedOption {

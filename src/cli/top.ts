@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import Table from 'cli-table3'
 import logUpdate from 'log-update'
-import pc from 'picocolors'
+import { pc } from './colour.ts'
 import { ExitError, exitCode } from './exit.ts'
 import { bytesText } from './format.ts'
 import { type Sample, Sampler } from './sample.ts'
