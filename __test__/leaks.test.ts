@@ -93,6 +93,29 @@ for (const preload of [false, true]) {
     t.true(after < 24 * mib, `RSS kept ${after}`)
   })
 
+  test(`workers that end with arenas, heaps and pools in use leave nothing, ${where}`, async (t) => {
+    const setup = `
+      const { Worker } = await import('node:worker_threads')
+      const { once } = await import('node:events')
+      const code = \`import { Arena, BufferPool, Heap } from 'tessalloc'
+        import { parentPort } from 'node:worker_threads'
+        const arena = new Arena(4 << 20)
+        arena.alloc(4 << 20).fill(1)
+        const heap = new Heap()
+        for (let at = 0; at < 100; at++) heap.view(heap.alloc(40_000)).fill(1)
+        const pool = new BufferPool()
+        pool.release(pool.acquire(1 << 20).fill(1))
+        globalThis.kept = [arena, heap, pool]
+        parentPort.postMessage('ready')\``
+    // Every other one is stopped from outside, with all of it in use.
+    const round = `{ const worker = new Worker(code, { eval: true })
+      await once(worker, 'message')
+      if (i % 2 === 0) await worker.terminate()
+      else await once(worker, 'exit') }`
+    const { rss } = await growth(setup, round, 20, preload)
+    t.true(rss < 32 * mib, `RSS grew by ${rss}`)
+  })
+
   test(`disposing in a loop without a turn of the event loop gives back at once, ${where}`, async (t) => {
     const grown = await evaluate<number>(
       `import { Arena } from 'tessalloc'

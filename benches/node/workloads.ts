@@ -143,6 +143,31 @@ function pooling(label: string, bytes: number, bars: readonly Bar[]): Workload {
   }
 }
 
+/** Takes a block, and gives it back. */
+function pair(label: string, bytes: number): Workload {
+  return {
+    name: `pair/${label}`,
+    bars: [],
+    contenders: {
+      'Heap.alloc, free': () => {
+        const heap = new Heap()
+        return (count) => {
+          for (let at = 0; at < count; at++) heap.free(heap.alloc(bytes))
+        }
+      },
+      'Buffer.allocUnsafe': () => (count) => {
+        for (let at = 0; at < count; at++) sink = Buffer.allocUnsafe(bytes)
+      },
+      '@thi.ng/malloc': () => {
+        const pool = new MemPool({ size: slabBytes })
+        return (count) => {
+          for (let at = 0; at < count; at++) pool.free(pool.malloc(bytes))
+        }
+      },
+    },
+  }
+}
+
 const liveBlocks = 10_000
 
 /** Numbers from 0 that look random: the same in each process. */
@@ -205,6 +230,7 @@ export const workloads: readonly Workload[] = [
   allocation('64KiB', 65_536, [...view, { contender: 'Arena.alloc', most: 0.1, than: 'Buffer.allocUnsafe' }]),
   pooling('1KiB', 1024, []),
   pooling('64KiB', 65_536, [{ contender: 'BufferPool acquire, release', most: 25 }]),
+  pair('64B', 64),
   replacing('64B', () => 64),
   replacing('16..1024B', (random) => 16 + ((random >>> 4) % 1009)),
 ]
