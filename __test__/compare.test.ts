@@ -18,8 +18,10 @@ function compared(...args: string[]): Comparison {
 }
 
 test('compare_of_a_command_that_ends_has_no_idle_figure', (t) => {
-  const script =
-    'const b = Buffer.alloc(96 * 2 ** 20, 1); const end = process.cpuUsage().user + 3e5; while (process.cpuUsage().user < end); b[0]'
+  // A machine that does much else gives it less than a core.
+  const script = `const b = Buffer.alloc(96 * 2 ** 20, 1)
+    const [end, cpu] = [Date.now() + 300, process.cpuUsage().user + 3e5]
+    while (Date.now() < end || process.cpuUsage().user < cpu) b[0]`
   const { results, command } = compared('--runs', '2', '--', node, '-e', script)
   t.deepEqual(command, [node, '-e', script])
   t.deepEqual(
@@ -29,7 +31,7 @@ test('compare_of_a_command_that_ends_has_no_idle_figure', (t) => {
   for (const { runs, median, ratio } of results) {
     t.is(runs.length, 2)
     t.is(median.idleRssBytes, null)
-    t.true((median.wallMs ?? 0) >= 300 && (median.wallMs ?? 0) < 10_000)
+    t.true((median.wallMs ?? 0) >= 300 && (median.wallMs ?? 0) < 60_000, `${median.wallMs}`)
     t.true((median.cpuMs ?? 0) >= 200, 'busy for 300 ms')
     t.true((median.peakRssBytes ?? 0) > 96 * mib && (median.peakRssBytes ?? 0) < 250 * mib)
     t.true((ratio.peakRssBytes ?? 0) > 0)
