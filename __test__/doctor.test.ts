@@ -286,6 +286,48 @@ test.serial('doctor_of_a_program_with_a_malloc_of_its_own', async (t) => {
   t.is(only(t, diagnose([`${child.pid}`])).id, 'own-malloc')
 })
 
+test.serial('doctor_tells_of_the_machine_and_the_container', (t) => {
+  const folder = temporaryFolder(t)
+  writeFileSync(join(folder, 'overcommit'), '2\n')
+  writeFileSync(join(folder, 'huge-pages'), '[always] madvise never\n')
+  // Files of the kernel as another machine would have them, for this shell alone.
+  const shell = `cd "$1" && mount --bind overcommit /proc/sys/vm/overcommit_memory || exit 77
+mount --bind huge-pages /sys/kernel/mm/transparent_hugepage/enabled || exit 77
+mount -t tmpfs tmpfs /sys/fs/cgroup && echo 536870912 > /sys/fs/cgroup/memory.max || exit 77
+exec "$2" "$3" doctor --json`
+  const run = spawnSync('unshare', ['-m', 'sh', '-c', shell, 'sh', folder, node, cli], {
+    encoding: 'utf8',
+    env: plainEnv(),
+  })
+  if (run.error || run.status === 77 || run.stdout === '') {
+    return t.pass(`left out: ${run.error?.message ?? run.stderr}`)
+  }
+  const findings = JSON.parse(run.stdout) as Finding[]
+  const detail = (id: string) => findings.find((finding) => finding.id === id)?.detail ?? ''
+  t.is(only(t, { status: run.status, findings }, 'warning').id, 'overcommit')
+  t.regex(detail('huge-pages'), /transparent huge pages: always; tessalloc keeps its memory out of them/)
+  t.regex(detail('memory'), /^container limit 537 MB of/)
+})
+
+test.serial('doctor_as_somebody_else_says_what_it_may_not_see', async (t) => {
+  const copy = join(temporaryFolder(t), 'libtessalloc.so')
+  copyFileSync(library, copy)
+  chmodSync(copy, 0o600)
+  const child = await started(t, [sleep, '600'])
+  const ask = (args: readonly string[], env: NodeJS.ProcessEnv = {}) =>
+    spawnSync(node, [cli, ...args], { encoding: 'utf8', env: plainEnv(env), cwd: '/', uid: nobody, gid: nobody })
+  if (!isRoot || ask(['--version']).status !== 0) return t.pass('left out: nobody may not read this checkout')
+  const findings = (run: ReturnType<typeof ask>) => ({
+    status: run.status,
+    findings: JSON.parse(run.stdout) as Finding[],
+  })
+  t.is(only(t, findings(ask(['doctor', '--json', `${child.pid}`])), 'warning').id, 'unreadable')
+  t.is(only(t, findings(ask(['doctor', '--json'], { LD_PRELOAD: copy }))).id, 'library-unreadable')
+  const look = ask(['top', `${child.pid}`])
+  t.is(look.status, 2)
+  t.regex(look.stderr, /mappings cannot be read \(another user's\?\)/)
+})
+
 test.serial('doctor_of_limited_address_space', async (t) => {
   const child = await started(t, ['sh', '-c', 'ulimit -v 8000000; exec sleep 600'], { LD_PRELOAD: library })
   const { findings } = diagnose([`${child.pid}`])
