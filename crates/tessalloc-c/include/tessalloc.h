@@ -490,7 +490,10 @@ enum {
   TESSALLOC_OPTION_THREAD_CACHE = 9,  /* bytes */
   TESSALLOC_OPTION_MAX_WARNINGS = 10, /* count */
   TESSALLOC_OPTION_SOFT_LIMIT = 11,   /* bytes */
-  TESSALLOC_OPTION_HARD_LIMIT = 12    /* bytes */
+  TESSALLOC_OPTION_HARD_LIMIT = 12,   /* bytes */
+  TESSALLOC_OPTION_PROFILE = 13,      /* switch */
+  TESSALLOC_OPTION_PROFILE_RATE = 14, /* bytes */
+  TESSALLOC_OPTION_PROFILE_PEAK = 15  /* switch */
 };
 
 /* What a value counts. As text a switch is on or off, a time 250ms, 2s, 1m or 1h, a size 64K, 64M, 2GiB or 1T. */
@@ -693,6 +696,58 @@ typedef struct tessalloc_error_s {
 } tessalloc_error_t;
 typedef void (*tessalloc_error_fn)(const tessalloc_error_t *error, void *arg);
 void tessalloc_set_on_error(tessalloc_error_fn on_error, void *arg);
+
+/* --- Heap profiles ---
+ *
+ * Which call stacks allocated what is in use, what was allocated so far, and what was in use at the peak; docs/profiles.md is the
+ * guide. Off, it costs nothing. Nothing here allocates.
+ */
+
+/* Samples allocations from now on, mean_bytes apart on average, 1 to 1 TiB; 524288 will do, and 1 takes all of them. Returns 0, ERANGE,
+ * or ENOMEM for the table of call stacks. While it is on, each malloc and each free costs tens of nanoseconds more. */
+int tessalloc_profile_start(uint64_t mean_bytes);
+/* Takes no more samples; those in use stay in the profile until they are freed. */
+void tessalloc_profile_stop(void);
+int tessalloc_profile_is_on(void);
+
+/* Samples, and an estimate, without bias, of what they stand for. */
+typedef struct tessalloc_profile_amount_s {
+  uint64_t samples;
+  uint64_t sample_bytes; /* asked for by them */
+  uint64_t count;        /* allocations */
+  uint64_t bytes;        /* asked for by those */
+} tessalloc_profile_amount_t;
+
+/* What is known of a call stack, or of all together. The library makes it: a field is there if struct_bytes says so. */
+typedef struct tessalloc_profile_stack_s {
+  uint64_t struct_bytes;
+  const uintptr_t *frames; /* return addresses, the innermost first; valid during the call */
+  uint64_t depth;          /* 0: no stack could be taken, there was no room for it, or all together */
+  tessalloc_profile_amount_t in_use;
+  tessalloc_profile_amount_t allocated; /* since the first start */
+  tessalloc_profile_amount_t peak;      /* in use when all stacks together had the most in use, to within 1/64 */
+  uint64_t mean_lifetime_us;            /* of the samples that were freed; TESSALLOC_UNKNOWN: none was */
+} tessalloc_profile_stack_t;
+
+/* Shows all call stacks together, or each, until `visit` returns 0. It may allocate. */
+typedef int (*tessalloc_profile_fn)(const tessalloc_profile_stack_t *stack, void *arg);
+void tessalloc_profile_totals(tessalloc_profile_fn visit, void *arg);
+void tessalloc_profile_visit(tessalloc_profile_fn visit, void *arg);
+
+/* Writes a profile as text that pprof reads: to a function, or without one to where messages go; or to a file, in whose name %p
+ * stands for the number of the process: 0, or EIO. */
+enum {
+  TESSALLOC_PROFILE_IN_USE = 0,
+  TESSALLOC_PROFILE_AT_PEAK = 1
+};
+void tessalloc_profile_write(int kind, tessalloc_output_fn write, void *arg);
+int tessalloc_profile_dump(int kind, const char *file);
+
+/* Has call stacks taken by a function: it fills `frames` with up to `max` return addresses, the innermost first, and returns how
+ * many there are. It runs on the allocating thread; what it allocates itself is no sample. Null, and at first: by
+ * _Unwind_Backtrace if the program holds it, as all of C++ do, else by frame pointers. */
+typedef size_t (*tessalloc_unwinder_fn)(uintptr_t *frames, size_t max, void *arg);
+void tessalloc_profile_set_unwinder(tessalloc_unwinder_fn unwinder, void *arg);
 
 /* What another copy of tessalloc in the process (a Node add-on, a plug-in) needs to speak to this one. It is found by
  *   dlsym(RTLD_DEFAULT, "tessalloc_table_v1")

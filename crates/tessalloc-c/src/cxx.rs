@@ -59,6 +59,8 @@ macro_rules! weak {
     )* };
 }
 
+pub(crate) mod unwind;
+
 weak! {
     weak_get_new_handler = "_ZSt15get_new_handlerv";
     weak_throw_bad_alloc = "_ZSt17__throw_bad_allocv";

@@ -15,6 +15,7 @@
 //! | `heap`   | `tessalloc_heap_*` of `include/tessalloc.h`                            | null and `errno`                       |
 //! | `own`    | `tessalloc_*` of `include/tessalloc.h`                                 | null, and `errno` as the malloc family |
 //! | `options` | `tessalloc_option_*`                                                  | `EINVAL`, `ERANGE` as the result       |
+//! | `profile` | `tessalloc_profile_*`                                                 | an errno value as the result           |
 //! | `stats`  | `tessalloc_ctl`, `_stats_json`, `_process_info`, `_set_output`, …      | an errno value as the result           |
 //! | `walk`   | `tessalloc_visit_…`, `tessalloc_thread_…` of `include/tessalloc.h`        | 0 and `errno`                          |
 //!
@@ -46,9 +47,20 @@ mod own;
 #[cfg(panic = "abort")]
 mod pressure;
 #[cfg(panic = "abort")]
+mod profile;
+#[cfg(panic = "abort")]
 mod stats;
 #[cfg(panic = "abort")]
 mod walk;
+#[cfg(all(panic = "abort", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+use cxx::unwind;
+#[cfg(all(panic = "abort", not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))))]
+mod unwind {
+    /// By frame pointers.
+    pub(crate) fn by_default() -> Option<tessalloc::profile::RawUnwinder> {
+        None
+    }
+}
 
 /// Writes `text` to standard error in one system call.
 #[cfg(panic = "abort")]

@@ -228,7 +228,7 @@ pub unsafe extern "C" fn tessalloc_ctl(
 ///
 /// # Safety
 /// - `write` is null, or may be called with `arg`.
-unsafe fn sink(write: Option<RawOutput>, arg: *mut c_void) -> Sink {
+pub(crate) unsafe fn sink(write: Option<RawOutput>, arg: *mut c_void) -> Sink {
     match write {
         // SAFETY: the caller's duty.
         Some(write) => unsafe { Sink::to_function(write, arg) },

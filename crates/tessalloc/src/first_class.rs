@@ -5,7 +5,7 @@
 //! | `id`        | –     | set once                    | F1 never used twice in a process                                     |
 //! | `records`   | –     | under [`HEAPS`]             | F2 all pages of small blocks of the heap are in queues or lists of these records; none is let go |
 //! | `large`     | –     | under [`HEAPS`]             | F3 all large runs of the heap, linked both ways                      |
-//! | `offset_pages` | –  | under the lock of [`crate::offset`] | O1 there                                                  |
+//! | `offset_pages`, `sampled_pages` | – | under the lock of [`crate::offset`] | O1 there                                  |
 //! | `allocated` | bytes | any, Relaxed                | F4 what pages have handed out, and large runs; stacks hold some of it |
 //!
 //! F5 A record is leased to one thread, or to none (`lessee` 0). Only that thread's own steps, or its end, take the lease away
@@ -30,6 +30,7 @@ use crate::region::{self, Region, Run, SLICE_BYTES};
 use crate::remote::List;
 use crate::report::{self, ErrorKind};
 use crate::ring::send_home;
+use crate::sample::{self, Request};
 use crate::size_class::SizeClass;
 use crate::stats::{self, Counter};
 use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering, barrier_heavy, wait};
@@ -80,6 +81,10 @@ pub(crate) struct Core {
     records: *mut Thread,
     large: *mut Page,
     pub(crate) offset_pages: offset::Pages,
+    /// Of samples; the same.
+    pub(crate) sampled_pages: offset::Pages,
+    /// Its small blocks may be samples, and its stacks have no room for good (Y3 in [`crate::sample`]).
+    has_samples: bool,
     allocated: Handed,
     over_soft: AtomicBool,
     pub(crate) settings: Settings,
@@ -142,6 +147,12 @@ pub(crate) fn count(heap: *mut Core, bytes: i64) {
     unsafe { (*heap).allocated.add(bytes) };
 }
 
+/// Whether a heap's small blocks may be samples.
+pub(crate) fn has_samples(heap: *mut Core) -> bool {
+    // SAFETY: as in `count`.
+    unsafe { (*heap).has_samples }
+}
+
 /// Whether a heap's hard limit leaves so many bytes.
 pub(crate) fn has_room_for(heap: *mut Core, bytes: usize) -> bool {
     // SAFETY: as in `count`.
@@ -193,6 +204,8 @@ pub(crate) fn create(settings: Settings) -> *mut Core {
             records: null_mut(),
             large: null_mut(),
             offset_pages: offset::Pages::new(),
+            sampled_pages: offset::Pages::new(),
+            has_samples: sample::is_on(),
             allocated: Handed::new(),
             over_soft: AtomicBool::new(false),
             settings,
@@ -454,7 +467,17 @@ impl Core {
 pub(crate) unsafe fn alloc_slow(core: *mut Core, size: usize, align: usize, zeroed: bool) -> *mut u8 {
     crate::deferred::beat(false);
     // SAFETY: the caller's duty.
-    unsafe { alloc_within_limits(core, size, align, || alloc_once(core, size, align, zeroed)) }
+    unsafe {
+        alloc_within_limits(core, size, align, || {
+            let plain = || alloc_once(core, size, align, zeroed);
+            let is_small = SizeClass::of_layout(size, align).is_some();
+            if sample::is_on() && (!is_small || has_samples(core)) {
+                sample::alloc(core, Request { size, align, zeroed }, plain)
+            } else {
+                plain()
+            }
+        })
+    }
 }
 
 /// A block of a heap that starts `lead` (> 0) bytes behind a multiple of `align`; null as from [`alloc_slow`]. The second value
@@ -650,9 +673,13 @@ pub(crate) unsafe fn free_slow(core: *mut Core, block: *mut u8, class: Option<Si
         if (*page).heap() != core {
             report::foreign_to_heap(block.addr());
         }
-        if (*page).kind() == Kind::Large {
-            free_large(page);
-            return;
+        match (*page).kind() {
+            Kind::Small => {}
+            Kind::Large => {
+                free_large(page);
+                return;
+            }
+            _ => return offset::free(stacks, page, block),
         }
         let class = class.unwrap_or((*page).class());
         let record = lease(core, stacks);

@@ -1,6 +1,6 @@
 //! Fork: locks are held across it in one order, threads that the child will not have are parked, and the child takes over.
 //!
-//! Order: `PASS` (scavenger), heaps, shared record, records, blocks at offsets, regions' table, each region.
+//! Order: `PASS` (scavenger), heaps, shared record, records, blocks at offsets, regions' table, each region, profile.
 //!
 //! F1 In the child a record that was parked at the fork is whole, and is ended there; one that was inside its gate is left alone
 //!    for good: what it holds leaks in the child.
@@ -54,6 +54,7 @@ fn locks() -> impl Iterator<Item = &'static Lock> {
         .chain([crate::offset::lock(), crate::pressure::lock()])
         .chain(core::iter::once(region::grow_lock()))
         .chain(region::all().iter().map(region::Region::lock))
+        .chain(core::iter::once(crate::sample::profile::lock()))
 }
 
 unsafe extern "C" fn prepare() {

@@ -137,7 +137,8 @@ pub fn process_info() -> ProcessInfo {
     stats::process::info()
 }
 
-/// What the calling thread allocated and freed since its start. Cost: four loads.
+/// What the calling thread allocated and freed since its start, as its slow paths count it: exact while allocations are sampled
+/// ([`profile`](crate::profile)), for then it keeps no blocks ready. Cost: four loads.
 pub fn thread_totals() -> ThreadTotals {
     thread::totals()
 }

@@ -410,7 +410,7 @@ impl Heap {
             let classes = [layout.size(), size].map(|size| SizeClass::of_layout(size, layout.align()));
             // What is freed by its layout must be of its class. A large block stays if at most half of it is lost.
             let stays = match classes {
-                [Some(old), Some(new)] => old == new,
+                [Some(old), Some(new)] => old == new && size <= usable,
                 [None, None] => size <= usable && size >= usable / 2,
                 _ => false,
             };

@@ -15,7 +15,7 @@ use crate::first_class;
 use crate::heap::run_of;
 use crate::options::Opt;
 use crate::os;
-use crate::page::{Kind, MOVED, OF_HEAP, Page};
+use crate::page::{Kind, MOVED, OF_HEAP, Page, SAMPLED};
 use crate::region::{self, CHUNK_SLICES, Run, SLICE_BYTES};
 use crate::size_class::SizeClass;
 use crate::stats::{self, Counter};
@@ -36,9 +36,13 @@ const MOVE_BYTES_MIN: usize = 8 << 20;
 const MOVED_MAX: u32 = 256;
 static MOVED_COUNT: AtomicU32 = AtomicU32::new(0);
 
+/// Slices that no run has.
+const CLOSED: usize = usize::MAX;
+
 /// Freed runs that a thread keeps: the last one at hand, and behind it one for each slice count. N2: the last one's slices (0: there
 /// is none) and start stand beside it, so that the next request for as many waits for no descriptor. The others stand as page number
-/// plus one: records are many where heaps are many.
+/// plus one: records are many where heaps are many. N3: [`CLOSED`] slices stand for a last one that never fits, so that nothing is
+/// kept and nothing had while allocations are sampled.
 pub(crate) struct Warm {
     last: *mut Page,
     last_start: *mut u8,
@@ -56,6 +60,12 @@ impl Warm {
             runs: [0; CHUNK_SLICES as usize + 1],
             slices: 0,
         }
+    }
+
+    /// Keeps nothing from now on (N3); false, for who asks whether something may be kept. There are no runs.
+    pub(crate) fn close(&mut self) -> bool {
+        self.last_slices = CLOSED;
+        false
     }
 
     #[inline(always)]
@@ -140,6 +150,11 @@ impl Thread {
     /// Puts the last run to those of its slice count; false if there is one, or the bound is reached.
     fn make_room_for_last(&mut self, coming: usize) -> bool {
         let slices = self.warm.last_slices;
+        if slices == CLOSED {
+            // Nothing was kept while allocations were sampled.
+            self.warm.last_slices = 0;
+            return !crate::sample::is_on() || self.warm.close();
+        }
         let slot = &mut self.warm.runs[slices];
         let fits = *slot == 0 && self.warm.slices as usize + slices + coming <= WARM_SLICES_MAX as usize;
         if fits {
@@ -156,7 +171,13 @@ impl Thread {
     /// - The caller is inside this thread's gate.
     pub(crate) unsafe fn drop_warm(&mut self) {
         let warm = &mut self.warm;
-        let last = if core::mem::take(&mut warm.last_slices) == 0 { null_mut() } else { warm.last };
+        let last = match warm.last_slices {
+            0 | CLOSED => null_mut(),
+            _ => {
+                warm.last_slices = 0;
+                warm.last
+            }
+        };
         let others = warm.runs.iter_mut().map(core::mem::take).filter(|number| *number != 0);
         let others = others.map(|number| region::page_by_number(number - 1));
         let mut given = 0;
@@ -174,7 +195,11 @@ impl Thread {
 #[inline(always)]
 unsafe fn is_plain(page: *mut Page) -> bool {
     // SAFETY: N1: the caller's run.
-    unsafe { (*page).carved == (*page).reserved && (*page).reserved <= CHUNK_SLICES && !(*page).has(MOVED | OF_HEAP) }
+    unsafe {
+        (*page).carved == (*page).reserved
+            && (*page).reserved <= CHUNK_SLICES
+            && !(*page).has(MOVED | OF_HEAP | SAMPLED)
+    }
 }
 
 /// Usable bytes of a large block.
@@ -346,6 +371,7 @@ unsafe fn give(page: *mut Page) -> usize {
             // ORDER: Relaxed: a bound, not a lock.
             MOVED_COUNT.fetch_sub(1, Ordering::Relaxed);
         }
+        crate::sample::forget(page);
         (*page).set_kind(Kind::Free);
         stats::sub(Counter::LargeBlocks, 1);
         run.give();

@@ -22,6 +22,7 @@
 //! | `gate`, `inbox`, `waiting`, `exchange`, `ring` | the protocols between threads |
 //! | `theap`, `heap`, `large`, `offset`, `thread` | per-thread stacks and queues, large runs, records |
 //! | `first_class`, [`Heap`] | first-class heaps, inside and outside |
+//! | `sample`, [`profile`] | which allocations are samples, and what is known of them |
 //! | `scavenger`, `fork` | giving memory back; processes that split |
 //! | `walk`, `threads`, `deferred` | looking at all pages and blocks; what a program says about its threads, and has called by them |
 //! | `raw`, [`Tessalloc`] | what programs call |
@@ -32,6 +33,7 @@
 //! | `std` (default) | thread locals by `std::thread_local!` |
 //! | `initial-exec` | thread locals of libraries that are there from the start: for the preload library |
 //! | `allocator-api2` | [`&Heap`](Heap) as `Allocator` of that crate: collections of its own and of `hashbrown` in a heap |
+//! | `unwind` | call stacks of [`profile`] by the unwinder that programs of `std` hold anyway, instead of by frame pointers |
 //! | `nightly` | `&Heap` as the standard `Allocator`: needs a nightly compiler |
 #![no_std]
 #![cfg_attr(feature = "nightly", feature(allocator_api))]
@@ -114,6 +116,8 @@ mod report;
 #[cfg(not(any(loom, target_os = "none")))]
 mod ring;
 #[cfg(not(any(loom, target_os = "none")))]
+mod sample;
+#[cfg(not(any(loom, target_os = "none")))]
 mod scavenger;
 #[cfg(not(loom))]
 mod size_class;
@@ -157,6 +161,8 @@ pub use report::{
     ErrorKind, ErrorReport, RawError, RawOnError, RawOutput, Sink, set_on_error, set_output, set_raw_on_error,
     set_raw_output,
 };
+#[cfg(not(any(loom, target_os = "none")))]
+pub use sample::profile;
 #[cfg(not(any(loom, target_os = "none")))]
 pub use stats::of_heap::{HEAP_STATS_VERSION, HeapFigure, HeapStats};
 #[cfg(not(any(loom, target_os = "none")))]

@@ -9,11 +9,14 @@
 //! blocks therefore lie in pages of their own, of kind [`Kind::Offset`], whose kind bytes are 0; a free reaches them last. They
 //! are few in most programs: one lock guards them all. What is too large for a class has a run of its own.
 //!
+//! Small samples ([`crate::sample`]) lie in the same way, in pages of kind [`Kind::Sampled`]: in front of each, at its place's start,
+//! stands the address of its record.
+//!
 //! | field of the descriptor  | meaning in a page of places             | in a run with one block |
 //! |--------------------------|-----------------------------------------|-------------------------|
 //! | `class`                  | that of the places                      | 0                       |
 //! | `used`, `carved`, `free` | as in other pages; the holder: the lock | 1, slices, –            |
-//! | `next`, `previous`       | O1 in `with_room` of its heap's list exactly while it has room, else in `full` | O1 in `full` |
+//! | `next`, `previous`       | O1 in `with_room` of its heap's list for the kind exactly while it has room, else in `full` | O1 in `full` |
 //!
 //! O2 Where `lead` is 0 there is nothing to do here: such a block is an ordinary one.
 
@@ -27,9 +30,10 @@ use crate::large;
 use crate::page::{Kind, Page, slice_count_of};
 use crate::region::{self, CHUNK_BYTES, Run, SLICE_BYTES};
 use crate::report::check;
+use crate::sample::profile::{self, Record};
 use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::stats::{self, Counter};
-use crate::sync::Lock;
+use crate::sync::{Lock, tls};
 use crate::theap::Stacks;
 use crate::thread;
 
@@ -37,10 +41,10 @@ use crate::thread;
 pub(crate) const ALIGN_MAX: usize = CHUNK_BYTES;
 
 static LOCK: Lock = Lock::new();
-/// The default heap's, by class.
-static DEFAULT: Default = Default(UnsafeCell::new([const { Pages::new() }; CLASS_COUNT]));
+/// The default heap's, of each kind, by class.
+static DEFAULT: Default = Default(UnsafeCell::new([const { [const { Pages::new() }; CLASS_COUNT] }; 2]));
 
-struct Default(UnsafeCell<[Pages; CLASS_COUNT]>);
+struct Default(UnsafeCell<[[Pages; CLASS_COUNT]; 2]>);
 // SAFETY: touched under `LOCK` only.
 unsafe impl Sync for Default {}
 
@@ -53,6 +57,10 @@ pub(crate) struct Pages {
 impl Pages {
     pub(crate) const fn new() -> Self {
         Self { with_room: null_mut(), full: null_mut() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.with_room.is_null() && self.full.is_null()
     }
 
     /// The list that a page belongs to as it is.
@@ -103,10 +111,20 @@ pub(crate) fn lock() -> &'static Lock {
 ///
 /// # Safety
 /// - The caller holds the lock, and no other reference from here; the heap stands.
-unsafe fn pages_of<'a>(heap: *mut Core, class: usize) -> &'a mut Pages {
+unsafe fn pages_of<'a>(heap: *mut Core, kind: Kind, class: usize) -> &'a mut Pages {
+    let is_sampled = kind != Kind::Offset;
     // SAFETY: the caller's duty.
-    unsafe { if heap.is_null() { &mut (*DEFAULT.0.get())[class] } else { &mut (*heap).offset_pages } }
+    unsafe {
+        match is_sampled {
+            _ if heap.is_null() => &mut (*DEFAULT.0.get())[usize::from(is_sampled)][class],
+            false => &mut (*heap).offset_pages,
+            true => &mut (*heap).sampled_pages,
+        }
+    }
 }
+
+/// The kinds that have lists.
+const KINDS: [Kind; 2] = [Kind::Offset, Kind::Sampled];
 
 /// Bytes between a place's start and its block.
 pub(crate) fn lead_of(align: usize, offset: usize) -> usize {
@@ -125,6 +143,39 @@ pub(crate) unsafe fn alloc(
     align: usize,
     lead: usize,
 ) -> (*mut u8, bool) {
+    // SAFETY: the caller's duty.
+    unsafe { alloc_of_kind(Kind::Offset, heap, stacks, bytes, align, lead) }
+}
+
+/// A block of `bytes` at a multiple of `align` that has a sample's record. As [`alloc`].
+///
+/// # Safety
+/// - As for [`alloc`]; the record is the caller's.
+pub(crate) unsafe fn alloc_sampled(
+    heap: *mut Core,
+    bytes: usize,
+    align: usize,
+    record: *mut Record,
+) -> (*mut u8, bool) {
+    let align = align.max(16);
+    // SAFETY: the caller's duty; the place begins so far in front of its block, and is the caller's.
+    unsafe {
+        let found = alloc_of_kind(Kind::Sampled, heap, tls::get(), bytes, align, align);
+        if !found.0.is_null() {
+            found.0.sub(align).cast::<*mut Record>().write(record);
+        }
+        found
+    }
+}
+
+unsafe fn alloc_of_kind(
+    kind: Kind,
+    heap: *mut Core,
+    stacks: *mut Stacks,
+    bytes: usize,
+    align: usize,
+    lead: usize,
+) -> (*mut u8, bool) {
     // One byte at least: the block has to lie in its place.
     let Some(whole) = bytes.max(1).checked_add(lead) else { return (null_mut(), false) };
     let class = SizeClass::of_layout(whole, align.max(16));
@@ -133,8 +184,8 @@ pub(crate) unsafe fn alloc(
     let (place, is_fresh) = unsafe {
         match class {
             _ if !first_class::has_room_for(heap, counted) => return (null_mut(), false),
-            Some(class) => (take_place(heap, class), false),
-            None => take_run(heap, counted / SLICE_BYTES, align),
+            Some(class) => (take_place(kind, heap, class), false),
+            None => take_run(kind, heap, counted / SLICE_BYTES, align),
         }
     };
     if place.is_null() {
@@ -144,18 +195,18 @@ pub(crate) unsafe fn alloc(
     (place.wrapping_add(lead), is_fresh)
 }
 
-unsafe fn take_place(heap: *mut Core, class: SizeClass) -> *mut u8 {
+unsafe fn take_place(kind: Kind, heap: *mut Core, class: SizeClass) -> *mut u8 {
     let _guard = LOCK.lock();
     // SAFETY: under the lock all pages of places are this thread's (O1).
     unsafe {
-        let pages = pages_of(heap, class.index());
+        let pages = pages_of(heap, kind, class.index());
         let mut page = pages.with_room;
         // Bound: the heap's pages with room. The default heap's first one will do.
         while !page.is_null() && (*page).class() != class {
             page = (*page).next;
         }
         if page.is_null() {
-            let Some(new) = begin(heap, class) else { return null_mut() };
+            let Some(new) = begin(kind, heap, class) else { return null_mut() };
             page = new;
         } else {
             pages.unlink(page);
@@ -169,21 +220,21 @@ unsafe fn take_place(heap: *mut Core, class: SizeClass) -> *mut u8 {
 }
 
 /// A page of places, in no list.
-fn begin(heap: *mut Core, class: SizeClass) -> Option<*mut Page> {
+fn begin(kind: Kind, heap: *mut Core, class: SizeClass) -> Option<*mut Page> {
     let run = first_class::take(heap, slice_count_of(class) as usize, 1)?;
     let is_fresh = run.touch(0, run.count);
     let page = run.page();
     // SAFETY: S1: the slices and their descriptor are this thread's.
     unsafe {
         (*page).begin_small(run.start(), class, 0, is_fresh);
-        (*page).set_kind(Kind::Offset);
+        (*page).set_kind(kind);
         (*page).set_heap(heap);
     }
     stats::add(Counter::Pages, 1);
     Some(page)
 }
 
-unsafe fn take_run(heap: *mut Core, slices: usize, align: usize) -> (*mut u8, bool) {
+unsafe fn take_run(kind: Kind, heap: *mut Core, slices: usize, align: usize) -> (*mut u8, bool) {
     let Some(run) = first_class::take(heap, slices, align.div_ceil(SLICE_BYTES)) else { return (null_mut(), false) };
     let start = run.start();
     let (page, is_fresh) = large::begin_run(run, slices);
@@ -191,9 +242,9 @@ unsafe fn take_run(heap: *mut Core, slices: usize, align: usize) -> (*mut u8, bo
     // SAFETY: the run and its descriptor are this thread's; under the lock.
     unsafe {
         (*page).used.set(1);
-        (*page).set_kind(Kind::Offset);
+        (*page).set_kind(kind);
         (*page).set_heap(heap);
-        pages_of(heap, 0).link(page);
+        pages_of(heap, kind, 0).link(page);
         count_in_heap(heap, (slices * SLICE_BYTES) as i64);
     }
     (start, is_fresh)
@@ -208,11 +259,26 @@ unsafe fn count_in_heap(heap: *mut Core, bytes: i64) {
 /// Frees a block.
 ///
 /// # Safety
-/// - `address` is a block that the caller frees, and `page` the descriptor of its page or run, of kind [`Kind::Offset`].
+/// - `address` is a block that the caller frees, and `page` the descriptor of its page or run, of kind [`Kind::Offset`] or
+///   [`Kind::Sampled`].
 pub(crate) unsafe fn free(stacks: *mut Stacks, page: *mut Page, address: *mut u8) {
     // SAFETY: the caller's duty: the page stands while one of its blocks is in use.
-    let bytes = unsafe { put(page, address) };
-    large::count(thread::current(stacks), -(bytes as i64));
+    unsafe {
+        if (*page).kind() == Kind::Sampled {
+            profile::end(*place_of(page, address).cast::<*mut Record>());
+        }
+        let bytes = put(page, address);
+        large::count(thread::current(stacks), -(bytes as i64));
+    }
+}
+
+/// The start of the place that an address lies in.
+unsafe fn place_of(page: *mut Page, address: *mut u8) -> *mut u8 {
+    // SAFETY: set-once fields of a page that stands while the caller's block is in use.
+    unsafe {
+        let at = address.addr() - (*page).start.addr();
+        address.wrapping_sub(at.checked_rem((*page).block_bytes as usize).unwrap_or(at))
+    }
 }
 
 unsafe fn put(page: *mut Page, address: *mut u8) -> usize {
@@ -220,7 +286,7 @@ unsafe fn put(page: *mut Page, address: *mut u8) -> usize {
     // SAFETY: under the lock all pages of places are this thread's (O1), and their heaps stand; the caller's duty.
     unsafe {
         let heap = (*page).heap();
-        let pages = pages_of(heap, usize::from((*page).class));
+        let pages = pages_of(heap, (*page).kind(), usize::from((*page).class));
         pages.unlink(page);
         let bytes = match (*page).block_bytes as usize {
             0 => {
@@ -228,8 +294,7 @@ unsafe fn put(page: *mut Page, address: *mut u8) -> usize {
                 (*page).reserved as usize * SLICE_BYTES
             }
             bytes => {
-                let place = address.wrapping_sub((address.addr() - (*page).start.addr()) % bytes);
-                (*page).put(place.cast::<Block>());
+                (*page).put(place_of(page, address).cast::<Block>());
                 bytes
             }
         };
@@ -262,8 +327,8 @@ unsafe fn release(page: *mut Page) {
 /// Takes all pages of a heap out of its lists, and hands each on.
 unsafe fn detach(heap: *mut Core, mut to: impl FnMut(*mut Page)) {
     // SAFETY: the caller holds the lock, and the heap stands.
-    let pages = core::mem::replace(unsafe { pages_of(heap, 0) }, Pages::new());
-    for mut page in [pages.with_room, pages.full] {
+    let lists = KINDS.map(|kind| unsafe { core::mem::replace(pages_of(heap, kind, 0), Pages::new()) });
+    for mut page in lists.into_iter().flat_map(|pages| [pages.with_room, pages.full]) {
         while !page.is_null() {
             // SAFETY: O1: a listed page stands.
             let next = unsafe { (*page).next };
@@ -279,12 +344,22 @@ unsafe fn detach(heap: *mut Core, mut to: impl FnMut(*mut Page)) {
 /// - The heap stands, and no block of it is used any more; nobody allocates from it meanwhile.
 pub(crate) unsafe fn release_all(heap: *mut Core) {
     // SAFETY: the caller's duty: nobody else touches the heap's lists.
-    if unsafe { (*heap).offset_pages.with_room.is_null() && (*heap).offset_pages.full.is_null() } {
+    if unsafe { (*heap).offset_pages.is_empty() && (*heap).sampled_pages.is_empty() } {
         return;
     }
     let _guard = LOCK.lock();
     // SAFETY: under the lock; the caller's duty.
-    unsafe { detach(heap, |page| release(page)) };
+    unsafe {
+        detach(heap, |page| {
+            if (*page).kind() == Kind::Sampled {
+                visit_page(page, &mut |place, _| {
+                    profile::end(*place.cast::<*mut Record>());
+                    true
+                });
+            }
+            release(page);
+        });
+    }
 }
 
 /// Makes all that a heap has here the default heap's.
@@ -297,12 +372,12 @@ pub(crate) unsafe fn hand_over(heap: *mut Core) {
     unsafe {
         detach(heap, |page| {
             (*page).set_heap(null_mut());
-            pages_of(null_mut(), usize::from((*page).class)).link(page);
+            pages_of(null_mut(), (*page).kind(), usize::from((*page).class)).link(page);
         });
     }
 }
 
-/// Visits the places of a heap that are in use; false from `visit` ends it and is returned.
+/// Visits the places of a heap that are in use, or the blocks of those that are samples; false from `visit` ends it and is returned.
 ///
 /// # Safety
 /// - Nobody allocates from the heap or frees a block of it meanwhile. `visit` may not either.
@@ -311,14 +386,20 @@ pub(crate) unsafe fn visit(heap: *mut Core, visit: &mut dyn FnMut(*mut u8, usize
     unsafe {
         let lists = {
             let _guard = LOCK.lock();
-            let pages = pages_of(heap, 0);
-            [pages.with_room, pages.full]
+            KINDS.map(|kind| {
+                let pages = pages_of(heap, kind, 0);
+                [pages.with_room, pages.full]
+            })
         };
-        for mut page in lists {
+        for mut page in lists.into_iter().flatten() {
             while !page.is_null() {
-                let goes_on = match (*page).block_bytes {
-                    0 => visit((*page).start, (*page).reserved as usize * SLICE_BYTES),
-                    _ => holes::visit_used(page, visit),
+                let goes_on = if (*page).kind() == Kind::Sampled {
+                    visit_page(page, &mut |place, bytes| {
+                        let block = (**place.cast::<*mut Record>()).block;
+                        visit(block, bytes - (block.addr() - place.addr()))
+                    })
+                } else {
+                    visit_page(page, visit)
                 };
                 if !goes_on {
                     return false;
@@ -328,6 +409,17 @@ pub(crate) unsafe fn visit(heap: *mut Core, visit: &mut dyn FnMut(*mut u8, usize
         }
     }
     true
+}
+
+/// Visits the places of a page that are in use.
+unsafe fn visit_page(page: *mut Page, visit: &mut dyn FnMut(*mut u8, usize) -> bool) -> bool {
+    // SAFETY: the caller's duty: the page stands still.
+    unsafe {
+        match (*page).block_bytes {
+            0 => visit((*page).start, (*page).reserved as usize * SLICE_BYTES),
+            _ => holes::visit_used(page, visit),
+        }
+    }
 }
 
 /// Usable bytes of a block: from it to its place's end.
@@ -356,7 +448,7 @@ mod tests {
         let _guard = LOCK.lock();
         let mut counts = [0; 2];
         // SAFETY: under the lock.
-        for (class, pages) in unsafe { &*DEFAULT.0.get() }.iter().enumerate() {
+        for (class, pages) in unsafe { &*DEFAULT.0.get() }[0].iter().enumerate() {
             for (list, first) in [pages.with_room, pages.full].into_iter().enumerate() {
                 let (mut page, mut previous) = (first, null_mut());
                 while !page.is_null() {

@@ -26,6 +26,8 @@ pub use value::{Shown, Unit};
 pub const PREFIX: &str = "TESSALLOC_";
 /// Names that go on so are no options of a run: those of this project's tests, and those that are read by a build.
 const LEFT_ALONE: [&str; 2] = ["TEST_", "DEFAULT_"];
+/// The one variable that holds a text: the file that a profile is written to when the process ends.
+const PROFILE_FILE: &str = "PROFILE_FILE";
 
 struct Row {
     name: &'static CStr,
@@ -139,6 +141,12 @@ options! {
     SoftLimitBytes, soft_limit_bytes, "SOFT_LIMIT", Bytes, 0, 0..=1 << 46;
     /// Memory that may be resident, of all blocks together, beyond which allocations fail, in steps of 64 KiB; 0: none.
     HardLimitBytes, hard_limit_bytes, "HARD_LIMIT", Bytes, 0, 0..=1 << 46;
+    /// Whether a heap profile is taken from the start: see `docs/profiles.md`. Looked at once, at the first allocation.
+    Profile, profile, "PROFILE", Switch, 0, 0..=1;
+    /// Mean bytes between two samples of the profile that is taken from the start; 1: every allocation is one.
+    ProfileRate, profile_rate, "PROFILE_RATE", Bytes, 512 << 10, 1..=1 << 40;
+    /// Whether the profile that goes to `TESSALLOC_PROFILE_FILE` when the process ends is that of the peak, not what is in use then.
+    ProfilePeak, profile_peak, "PROFILE_PEAK", Switch, 0, 0..=1;
 }
 
 /// Who gave the value in force, from the weakest to the strongest.
@@ -393,9 +401,23 @@ fn load_slow() {
     // After all values are in force: one of them says how many warnings are written.
     os::env_each(PREFIX, &mut |name, text| match Opt::ALL.into_iter().find(|opt| opt.short_name() == name) {
         Some(opt) if opt.parse_bytes(text).is_none() => warn_of_value(opt, text),
+        None if name == PROFILE_FILE.as_bytes() => {}
         None if !LEFT_ALONE.iter().any(|start| name.starts_with(start.as_bytes())) => warn_of_name(name),
         _ => {}
     });
+}
+
+/// Copies the name of the profile's file, with a zero behind it; false if the environment gives none, or one that is too long.
+pub(crate) fn profile_file(into: &mut [u8]) -> bool {
+    let mut is_found = false;
+    os::env_each(PREFIX, &mut |name, text| {
+        if name == PROFILE_FILE.as_bytes() && !is_found && !text.is_empty() && text.len() < into.len() {
+            into[..text.len()].copy_from_slice(text);
+            into[text.len()] = 0;
+            is_found = true;
+        }
+    });
+    is_found
 }
 
 /// Text of the environment for a message.

@@ -24,7 +24,8 @@
 //! | `heap`       | –      | holder         | Relaxed | P12 the first-class heap whose block or blocks these are, or null: the default heap's. Then the kind bytes are 0 |
 //! | `seen`       | –      | walkers        | Relaxed | K3 in [`crate::walk`]                                          |
 //!
-//! A large run uses `carved` for the slices in use and `reserved` for the slices taken; `wake` counts how often it grew.
+//! A large run uses `carved` for the slices in use and `reserved` for the slices taken; `wake` counts how often it grew; `free` is the
+//! record of a sample where `SAMPLED` says so, else null.
 //!
 //! "Holder" is the owner inside its gate, who claimed that gate, or who holds the page by its remote word (R4).
 
@@ -37,6 +38,7 @@ use crate::inbox::{Inbox, Linked};
 use crate::region::SLICE_BYTES;
 use crate::remote::{Links, List, RemoteWord, State};
 use crate::report::check;
+use crate::sample::profile::Record;
 use crate::size_class::SizeClass;
 use crate::stats::OwnCount;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
@@ -63,6 +65,8 @@ pub(crate) enum Kind {
     Warm = 5,
     /// Blocks that start inside their places, or one in a run: see [`crate::offset`].
     Offset = 6,
+    /// As [`Kind::Offset`], each with the record of a sample in front: see [`crate::sample`].
+    Sampled = 7,
 }
 
 /// The page is in its theap's queue.
@@ -79,6 +83,8 @@ pub(crate) const REST_PURGED: u8 = 16;
 pub(crate) const MOVED: u8 = 32;
 /// The run was made for a first-class heap; that may have been deleted since.
 pub(crate) const OF_HEAP: u8 = 64;
+/// The run's block is a sample, whose record stands in place of the list of free blocks.
+pub(crate) const SAMPLED: u8 = 128;
 
 /// A page's entry in the table beside its region.
 #[repr(C, align(128))]
@@ -219,6 +225,7 @@ impl Page {
             4 => Kind::Tail,
             5 => Kind::Warm,
             6 => Kind::Offset,
+            7 => Kind::Sampled,
             _ => Kind::Free,
         }
     }
@@ -238,6 +245,21 @@ impl Page {
     pub(crate) fn set_heap(&self, heap: *mut Core) {
         // ORDER: Relaxed: as in `heap`.
         self.heap.store(heap, Ordering::Relaxed);
+    }
+
+    /// A run's block has the record of a sample.
+    pub(crate) fn set_sample(&mut self, record: *mut Record) {
+        self.flags |= SAMPLED;
+        self.free = record.cast();
+    }
+
+    /// The record of a run's block, which has it no more; null if it is no sample.
+    pub(crate) fn take_sample(&mut self) -> *mut Record {
+        if !self.has(SAMPLED) {
+            return null_mut();
+        }
+        self.flags &= !SAMPLED;
+        core::mem::replace(&mut self.free, null_mut()).cast()
     }
 
     pub(crate) fn has(&self, flag: u8) -> bool {

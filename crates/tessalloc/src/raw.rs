@@ -10,6 +10,7 @@ use crate::large;
 use crate::page::{Kind, OF_HEAP, Page};
 use crate::region;
 use crate::report::{self, ErrorKind};
+use crate::sample::{self, Request};
 use crate::scavenger;
 pub(crate) use crate::size_class::SMALL_BYTES_MAX;
 use crate::size_class::{BLOCK_BYTES, SizeClass, TABLE_BYTES_MAX};
@@ -154,6 +155,27 @@ pub fn calloc(count: usize, size: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn alloc_slow(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *mut u8 {
+    if sample::is_on() {
+        return alloc_counted(size, align, zeroed);
+    }
+    alloc_unsampled(stacks, size, align, zeroed)
+}
+
+/// As [`alloc_slow`], while allocations are sampled.
+#[cold]
+#[inline(never)]
+fn alloc_counted(size: usize, align: usize, zeroed: bool) -> *mut u8 {
+    if size > BYTES_MAX || !align.is_power_of_two() {
+        return refuse(size, align);
+    }
+    // SAFETY: null is the default heap, of which the blocks below are.
+    unsafe {
+        sample::alloc(null_mut(), Request { size, align, zeroed }, || alloc_unsampled(tls::get(), size, align, zeroed))
+    }
+}
+
+#[inline(always)]
+fn alloc_unsampled(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *mut u8 {
     let block =
         if size > SMALL_BYTES_MAX && size <= BYTES_MAX && align <= region::SLICE_BYTES && align.is_power_of_two() {
             large::alloc(stacks, size, align, zeroed)
@@ -285,10 +307,12 @@ pub unsafe fn realloc_aligned(block: *mut u8, size: usize, align: usize) -> *mut
         {
             let stacks = tls::get();
             if large::resize_in_place(stacks, page, size) {
+                sample::resized(block, size);
                 return block;
             }
             let moved = large::move_to_larger(stacks, page, size, align);
             if !moved.is_null() {
+                sample::resized(moved, size);
                 return moved;
             }
             // Memory is out: the way below gives back what is held, and tries once more.

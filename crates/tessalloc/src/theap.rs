@@ -24,6 +24,7 @@ use crate::page::{FRESH, FULL, IN_QUEUE, Kind, ORPHAN, Page, REST_PURGED, slice_
 use crate::region::{self, SLICE_BYTES};
 use crate::remote::State;
 use crate::report::check;
+use crate::sample;
 use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::stats::{self, Counter};
 use crate::thread::Thread;
@@ -235,16 +236,22 @@ impl Thread {
             self.theap.refills[class.index()] = refills.saturating_add(1);
             let bytes = class.block_bytes();
             let starter_refills = if bytes <= 1024 { STARTER_REFILLS } else { 1 };
-            if refills < starter_refills && bytes <= STARTER_BYTES_MAX && self.heap.is_null() {
+            let keeps_none = self.keeps_none();
+            if refills < starter_refills && bytes <= STARTER_BYTES_MAX && self.heap.is_null() && !keeps_none {
                 let count = ((64usize << refills) / bytes).max(1) as u32;
                 let refill = self.carve_starter(class, count);
                 if refill.count > 0 {
                     return refill;
                 }
             }
-            let want = if want_fresh_alone { 1 } else { self.grow_limit(class) };
+            let want = if want_fresh_alone || keeps_none { 1 } else { self.grow_limit(class) };
             self.refill_from_pages(class, want)
         }
+    }
+
+    /// Whether stacks get no room and one block at a time: allocations are sampled.
+    fn keeps_none(&self) -> bool {
+        if self.heap.is_null() { sample::is_on() } else { first_class::has_samples(self.heap) }
     }
 
     /// Lets a class's stack grow, and says how many blocks it should get now.

@@ -28,6 +28,7 @@ use crate::region::{self, Region};
 use crate::remote::List;
 use crate::report::{self, check};
 use crate::ring::{Ring, send_home};
+use crate::sample::{self, Sampler};
 use crate::size_class::{BLOCK_BYTES, CLASS_COUNT, ONE_SLICE_BYTES_MAX, SizeClass};
 use crate::stats::{self, Counter, Counts};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering, tls};
@@ -74,6 +75,8 @@ pub(crate) struct Thread {
     life: AtomicU32,
     next: AtomicPtr<Thread>,
     pub(crate) inbox: Inbox<Page>,
+    /// Of a thread's own record.
+    pub(crate) sampler: Sampler,
     /// Other threads use the gate, the inbox and the figures at any time: a `&mut Thread` must not promise that they don't.
     _shared: PhantomPinned,
 }
@@ -127,6 +130,7 @@ impl Thread {
             life: AtomicU32::new(UNUSED),
             next: AtomicPtr::new(null_mut()),
             inbox: Inbox::new(),
+            sampler: Sampler::new(),
             _shared: PhantomPinned,
         }
     }
@@ -139,6 +143,7 @@ impl Thread {
     /// The record's next life begins.
     pub(crate) fn begin(&mut self) {
         self.theap.begin();
+        self.sampler = Sampler::new();
         self.inbox.open();
         // ORDER: Release pairs with the Acquire in `is_live`.
         self.life.store(LIVE, Ordering::Release);
@@ -450,6 +455,7 @@ fn start_process() {
     if Opt::Stats.is_on() {
         os::at_exit(print_stats);
     }
+    sample::start_by_options();
 }
 
 extern "C" fn print_stats() {
@@ -674,7 +680,7 @@ unsafe fn free_in_region(stacks: *mut Stacks, region: &'static Region, slice: us
             Kind::Starter => free_in_page(stacks, page, address.cast(), 16),
             Kind::Small => first_class::free_small(stacks, page, address.cast()),
             Kind::Large if (*page).start == address => crate::large::free(stacks, page),
-            Kind::Offset => crate::offset::free(stacks, page, address),
+            Kind::Offset | Kind::Sampled => crate::offset::free(stacks, page, address),
             Kind::Warm if (*page).start == address => report::double_free("free", address.addr()),
             _ => report::foreign_pointer("free", address.addr()),
         }
@@ -726,7 +732,7 @@ pub(crate) unsafe fn usable_bytes(address: *const u8, action: &str) -> usize {
             }
             Kind::Small => (*page).block_bytes as usize,
             Kind::Large if (*page).start.cast_const() == address => crate::large::usable_bytes(page),
-            Kind::Offset => crate::offset::usable_bytes(page, address),
+            Kind::Offset | Kind::Sampled => crate::offset::usable_bytes(page, address),
             Kind::Warm if (*page).start.cast_const() == address => report::double_free(action, address.addr()),
             _ => report::foreign_pointer(action, address.addr()),
         }

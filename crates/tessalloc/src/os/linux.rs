@@ -350,16 +350,75 @@ fn locks_new_mappings() -> bool {
     }
 }
 
-/// A file of the kernel, read once from its start.
+/// Whether a word of memory can be read, whoever has it. Asks the kernel for a change of signals that does not exist: it reads the new
+/// set of signals before it finds that out.
+pub(crate) fn is_readable(at: usize) -> bool {
+    const NO_SUCH_CHANGE: usize = 99;
+    const SET_BYTES: usize = 8;
+    // SAFETY: the kernel reads the set, or refuses; nothing is changed.
+    let result = unsafe { syscall(libc::SYS_rt_sigprocmask, [NO_SUCH_CHANGE, at, 0, SET_BYTES, 0, 0]) };
+    result != -(libc::EFAULT as isize) && at != 0 && !is_emulated()
+}
+
+/// Shows what is mapped into the process, as text, part by part.
+pub(crate) fn own_mappings(visit: &mut dyn FnMut(&[u8])) {
+    let Some(file) = File::open(c"/proc/self/maps") else { return };
+    let mut part = [0; 1024];
+    // Bound: the file's length.
+    loop {
+        let got = file.read(&mut part);
+        if got.is_empty() {
+            return;
+        }
+        visit(got);
+    }
+}
+
+/// The number of the process.
+pub(crate) fn process_id() -> u64 {
+    // SAFETY: takes nothing, changes nothing.
+    unsafe { syscall(libc::SYS_getpid, [0; 6]) as u64 }
+}
+
+/// A file that is made, or made empty.
+pub(crate) struct NewFile(File);
+
+impl NewFile {
+    pub(crate) fn create(path: &core::ffi::CStr) -> Option<Self> {
+        const MODE: u32 = 0o644;
+        let flags = (libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC) as usize;
+        File::open_with(path, flags, MODE as usize).map(Self)
+    }
+
+    /// Writes all of it; false if the kernel refuses.
+    pub(crate) fn write(&self, mut text: &[u8]) -> bool {
+        // Bound: the text's length: each turn writes something.
+        while !text.is_empty() {
+            // SAFETY: reads `text` only.
+            let wrote = unsafe { syscall(libc::SYS_write, [self.0.0, text.as_ptr().addr(), text.len(), 0, 0, 0]) };
+            match usize::try_from(wrote) {
+                Ok(count) if count > 0 => text = &text[count..],
+                Err(_) if wrote == -(libc::EINTR as isize) => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+}
+
+/// A file; those of the kernel are read once from their start.
 struct File(usize);
 
 impl File {
     fn open(path: &core::ffi::CStr) -> Option<Self> {
-        let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
+        Self::open_with(path, (libc::O_RDONLY | libc::O_CLOEXEC) as usize, 0)
+    }
+
+    fn open_with(path: &core::ffi::CStr, flags: usize, mode: usize) -> Option<Self> {
         let at = libc::AT_FDCWD as isize as usize;
+        let path = path.to_bytes_with_nul().as_ptr().addr();
         // SAFETY: opens a file; the path is a C string.
-        let opened =
-            unsafe { syscall(libc::SYS_openat, [at, path.to_bytes_with_nul().as_ptr().addr(), flags, 0, 0, 0]) };
+        let opened = unsafe { syscall(libc::SYS_openat, [at, path, flags, mode, 0, 0]) };
         usize::try_from(opened).ok().map(Self)
     }
 

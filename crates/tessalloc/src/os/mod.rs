@@ -13,6 +13,7 @@
 //! | [`env_each`] | what is shown is used in the call only | in the environment's order; false before the C library is up: ask again later |
 //! | [`wait`], [`wake`] | the word outlives the call | as futex: may wake spuriously, returns at the timeout |
 //! | [`container_limit`], [`shortage`] | – | what the container may use, and whether memory is short; opens and closes, holds no descriptor |
+//! | [`is_readable`] | – | whether a word can be read at this moment, whatever is there; false where the system has no harmless way to tell |
 //! | [`process_figures`] | – | what the system tells, else `None`; opens and closes, holds no descriptor |
 //!
 //! A call that fails leaves its ranges accessible; a range that `move_pages`, `purge` or `renew` was to give back or fill may have

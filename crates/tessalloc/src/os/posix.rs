@@ -145,6 +145,55 @@ pub(crate) fn commit_is_dear() -> bool {
     false
 }
 
+/// There is no call that tells without harm: no word is known to be readable.
+pub(crate) fn is_readable(_at: usize) -> bool {
+    false
+}
+
+/// The system does not tell in a way that this knows: nothing is shown.
+pub(crate) fn own_mappings(_visit: &mut dyn FnMut(&[u8])) {}
+
+/// The number of the process.
+pub(crate) fn process_id() -> u64 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::getpid() as u64 }
+}
+
+/// A file that is made, or made empty.
+pub(crate) struct NewFile(c_int);
+
+impl NewFile {
+    pub(crate) fn create(path: &core::ffi::CStr) -> Option<Self> {
+        const MODE: libc::c_uint = 0o644;
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC;
+        // SAFETY: opens a file; the path is a C string.
+        let opened = keep_errno("open", || unsafe { libc::open(path.as_ptr(), flags, MODE) } as isize);
+        opened.ok().map(|file| Self(file as c_int))
+    }
+
+    /// Writes all of it; false if the system refuses.
+    pub(crate) fn write(&self, mut text: &[u8]) -> bool {
+        // Bound: the text's length: each turn writes something.
+        while !text.is_empty() {
+            // SAFETY: reads `text` only.
+            let call = || unsafe { libc::write(self.0, text.as_ptr().cast(), text.len()) };
+            match keep_errno("write", call) {
+                Ok(count) if count > 0 => text = &text[count..],
+                Err(OsError { code: libc::EINTR, .. }) => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // SAFETY: opened by `create`, and used by nobody else.
+        let _ = keep_errno("close", || unsafe { libc::close(self.0) } as isize);
+    }
+}
+
 /// Times and faults by `getrusage`. What is resident it does not tell, and its most so far may be another program's, which the
 /// process was before: unknown.
 pub(crate) fn process_figures() -> super::ProcessFigures {

@@ -29,8 +29,8 @@ use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 pub(crate) use super::system::{
-    COMMITS_PREFIX, at_exit, container_limit, env_each, now_us, process_figures, random, shortage, thread_id, wait,
-    wake,
+    COMMITS_PREFIX, NewFile, at_exit, container_limit, env_each, is_readable, now_us, own_mappings, process_figures,
+    process_id, random, shortage, thread_id, wait, wake,
 };
 use super::{HUGE_BYTES, OsError, system};
 

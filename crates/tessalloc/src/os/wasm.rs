@@ -140,6 +140,33 @@ pub(crate) fn commit_is_dear() -> bool {
     false
 }
 
+/// No word is known to be readable.
+pub(crate) fn is_readable(_at: usize) -> bool {
+    false
+}
+
+/// Not asked for here: nothing is shown.
+pub(crate) fn own_mappings(_visit: &mut dyn FnMut(&[u8])) {}
+
+/// There is one process.
+pub(crate) fn process_id() -> u64 {
+    1
+}
+
+/// No files are written here.
+pub(crate) enum NewFile {}
+
+impl NewFile {
+    pub(crate) fn create(_path: &core::ffi::CStr) -> Option<Self> {
+        None
+    }
+
+    /// There is none.
+    pub(crate) fn write(&self, _text: &[u8]) -> bool {
+        match *self {}
+    }
+}
+
 /// Not asked for here: all unknown.
 pub(crate) fn process_figures() -> super::ProcessFigures {
     super::ProcessFigures::default()

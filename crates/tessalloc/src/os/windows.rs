@@ -19,8 +19,9 @@ use windows_sys::Win32::System::Memory::{
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 use windows_sys::Win32::System::SystemInformation::{GetSystemInfo, GlobalMemoryStatusEx, MEMORYSTATUSEX, SYSTEM_INFO};
 use windows_sys::Win32::System::Threading::{
-    CreateThread, FLS_OUT_OF_INDEXES, FlsAlloc, FlsGetValue, FlsSetValue, FlushProcessWriteBuffers, GetCurrentThreadId,
-    INFINITE, STACK_SIZE_PARAM_IS_A_RESERVATION, Sleep, WaitOnAddress, WakeByAddressAll, WakeByAddressSingle,
+    CreateThread, FLS_OUT_OF_INDEXES, FlsAlloc, FlsGetValue, FlsSetValue, FlushProcessWriteBuffers,
+    GetCurrentProcessId, GetCurrentThreadId, INFINITE, STACK_SIZE_PARAM_IS_A_RESERVATION, Sleep, WaitOnAddress,
+    WakeByAddressAll, WakeByAddressSingle,
 };
 
 use super::OsError;
@@ -303,6 +304,34 @@ pub(crate) fn write_error(text: &[u8]) {
         unsafe { WriteFile(GetStdHandle(STD_ERROR_HANDLE), text.as_ptr(), text.len() as u32, &mut written, null_mut()) }
     };
     let _ = keep_error("WriteFile", call, |done| *done == 0);
+}
+
+/// No word is known to be readable.
+pub(crate) fn is_readable(_at: usize) -> bool {
+    false
+}
+
+/// Not asked for here: nothing is shown.
+pub(crate) fn own_mappings(_visit: &mut dyn FnMut(&[u8])) {}
+
+/// The number of the process.
+pub(crate) fn process_id() -> u64 {
+    // SAFETY: takes nothing and cannot fail.
+    u64::from(unsafe { GetCurrentProcessId() })
+}
+
+/// No files are written here.
+pub(crate) enum NewFile {}
+
+impl NewFile {
+    pub(crate) fn create(_path: &core::ffi::CStr) -> Option<Self> {
+        None
+    }
+
+    /// There is none.
+    pub(crate) fn write(&self, _text: &[u8]) -> bool {
+        match *self {}
+    }
 }
 
 /// Not asked for here: all unknown.

@@ -17,6 +17,7 @@ use super::{is_ours, zeroed_aligned};
 use crate::block::Block;
 use crate::region::{self, SLICE_BYTES};
 use crate::report::{self, ErrorKind};
+use crate::sample;
 use crate::scavenger;
 use crate::size_class::{SizeClass, TABLE_BYTES_MAX};
 use crate::sync::tls;
@@ -328,7 +329,13 @@ pub unsafe fn expand(block: *mut u8, size: usize) -> bool {
             return false;
         }
         size <= usable_size(block)
-            || large_page(block).is_some_and(|page| large::resize_in_place(tls::get(), page, size))
+            || large_page(block).is_some_and(|page| {
+                let is_done = large::resize_in_place(tls::get(), page, size);
+                if is_done {
+                    sample::resized(block, size);
+                }
+                is_done
+            })
     }
 }
 

@@ -129,7 +129,8 @@ impl PageStats {
 
     /// Adds a page as it is now.
     fn add(&mut self, page: &Seen) {
-        let is_of_class = page.kind == Kind::Small as u8 || page.kind == Kind::Offset as u8 && page.class != 0;
+        let is_in_place = page.kind == Kind::Offset as u8 || page.kind == Kind::Sampled as u8;
+        let is_of_class = page.kind == Kind::Small as u8 || is_in_place && page.class != 0;
         if is_of_class {
             let made = page.carved.min(fit(SizeClass::from_index(page.class)));
             let row = &mut self.rows[page.class];
@@ -140,7 +141,7 @@ impl PageStats {
         } else if page.kind == Kind::Starter as u8 {
             self.mixed_pages += 1;
             self.mixed_blocks_used += page.used;
-        } else if page.kind == Kind::Large as u8 || page.kind == Kind::Offset as u8 {
+        } else if page.kind == Kind::Large as u8 || is_in_place {
             self.large_blocks += 1;
             self.large_bytes += page.carved * SLICE_BYTES as u64;
         } else if page.kind == Kind::Warm as u8 {

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use tessalloc::os::sim;
+use tessalloc::profile;
 use tessalloc::raw;
 use tessalloc::{Arena, ArenaError, ArenaFunctions, ArenaOptions, HeapOptions};
 
@@ -373,6 +374,27 @@ impl Life {
         self.heap_in(Arena::reserve(BYTES, &plain.exclusive(true)));
     }
 
+    /// Blocks of every kind that are samples, some of which stay.
+    fn profile(&mut self) {
+        let before = profile::totals().in_use.samples;
+        if profile::start(1).is_err() {
+            assert!(self.may_fail, "no memory for a profile");
+            return;
+        }
+        let mut others = std::mem::take(&mut self.blocks);
+        for size in [1, 100, 5000, 40 << 10, 90 << 10, 2 << 20] {
+            self.keep(Block::new(size, 16), "a sample");
+            self.keep(Block::zeroed(size), "a zeroed sample");
+            let block = Block::new(size, 64).map(|block| block.resized(size * 3));
+            self.keep(block.map(|(block, _)| block), "a sample that grew");
+        }
+        let samples = profile::totals().in_use.samples - before;
+        assert!(self.may_fail || samples == self.blocks.len() as u64, "{samples}");
+        profile::stop();
+        self.free_every(2);
+        self.blocks.append(&mut others);
+    }
+
     fn unless_refused(&self, arena: Result<Arena, ArenaError>) -> Option<Arena> {
         let refused = |error: &ArenaError| matches!(error, ArenaError::Refused { .. } | ArenaError::NoFirstRegion);
         arena.map_err(|error| assert!(self.may_fail && refused(&error), "{error}")).ok()
@@ -477,6 +499,8 @@ fn live(may_fail: bool) {
     life.add_up();
     life.holes();
     life.heaps();
+    life.add_up();
+    life.profile();
     life.add_up();
     life.fork();
     tessalloc::purge();
