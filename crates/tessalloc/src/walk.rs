@@ -6,7 +6,7 @@
 //! | ownerless page      | its remote word: claimed, and left again                                   |
 //! | page that waits     | its remote word: popped from its list, and pushed again after the last one |
 //! | large run           | nobody: only atomic words are read                                         |
-//! | places at an offset | the lock of [`crate::offset`]                                              |
+//! | places at an offset, or of samples | the lock of [`crate::offset`]                               |
 //!
 //! - K1 One walk runs at a time ([`WALK`]), and no visitor walks. The lock comes before all others, and a fork does not take it: a
 //!   visitor may take its time. The child lets it go if its holder is not there.
@@ -435,7 +435,7 @@ impl Walk<'_> {
                     owner => self.look_at_owned(page, owner),
                 },
                 Kind::Large => self.look_at_large(page, region.slice_start(slice)),
-                Kind::Offset => self.look_at_places(page),
+                Kind::Offset | Kind::Sampled => self.look_at_places(page),
                 Kind::Free | Kind::Tail | Kind::Warm => {}
             }
         }
@@ -506,7 +506,7 @@ impl Walk<'_> {
             let _guard = offset::lock().lock();
             // SAFETY: under the lock all pages of places are this thread's (O1).
             unsafe {
-                if (*page).kind() != Kind::Offset {
+                if !matches!((*page).kind(), Kind::Offset | Kind::Sampled) {
                     return;
                 }
                 if (*page).block_bytes == 0 {
