@@ -1,6 +1,7 @@
 // What is measured in Node, and with whom. A contender makes, for one workload, the function that does `count` operations.
 import { MemPool } from '@thi.ng/malloc'
-import { Arena, BufferPool, Heap } from '../../src/index.ts'
+import { Arena, BufferPool, Heap, SharedHeap } from '../../src/index.ts'
+import { senders } from './sharing.ts'
 
 /** Does an operation `count` times. */
 export type Work = (count: number) => void
@@ -144,13 +145,19 @@ function pooling(label: string, bytes: number, bars: readonly Bar[]): Workload {
 }
 
 /** Takes a block, and gives it back. */
-function pair(label: string, bytes: number): Workload {
+function pair(label: string, bytes: number, bars: readonly Bar[]): Workload {
   return {
     name: `pair/${label}`,
-    bars: [],
+    bars,
     contenders: {
       'Heap.alloc, free': () => {
         const heap = new Heap()
+        return (count) => {
+          for (let at = 0; at < count; at++) heap.free(heap.alloc(bytes))
+        }
+      },
+      'SharedHeap.alloc, free': () => {
+        const heap = new SharedHeap({ bytes: slabBytes })
         return (count) => {
           for (let at = 0; at < count; at++) heap.free(heap.alloc(bytes))
         }
@@ -204,6 +211,13 @@ function replacing(label: string, sizeOf: (random: number) => number): Workload 
           (offset) => heap.free(offset),
         )
       },
+      'SharedHeap.alloc, free': () => {
+        const heap = new SharedHeap({ bytes: slabBytes })
+        return replace(
+          (bytes) => heap.alloc(bytes),
+          (offset) => heap.free(offset),
+        )
+      },
       'Buffer.alloc': () => replace(Buffer.alloc, () => {}),
       'Buffer.allocUnsafe': () => replace(Buffer.allocUnsafe, () => {}),
       'Buffer.allocUnsafeSlow': () => replace(Buffer.allocUnsafeSlow, () => {}),
@@ -218,6 +232,12 @@ function replacing(label: string, sizeOf: (random: number) => number): Workload 
   }
 }
 
+/** Hands lists of nodes to a worker, which reads them: `sharing.ts`. An operation is a list. */
+function sharing(label: string, nodes: number, bars: readonly Bar[]): Workload {
+  const contenders = Object.entries(senders).map(([name, make]) => [name, () => make(nodes)])
+  return { name: `share/${label}`, bars, contenders: Object.fromEntries(contenders) as Workload['contenders'] }
+}
+
 const view: readonly Bar[] = [
   { contender: 'Arena.alloc', most: 45 },
   { contender: 'Arena.alloc', most: 1.5, than: 'bare view' },
@@ -230,7 +250,9 @@ export const workloads: readonly Workload[] = [
   allocation('64KiB', 65_536, [...view, { contender: 'Arena.alloc', most: 0.1, than: 'Buffer.allocUnsafe' }]),
   pooling('1KiB', 1024, []),
   pooling('64KiB', 65_536, [{ contender: 'BufferPool acquire, release', most: 25 }]),
-  pair('64B', 64),
+  pair('64B', 64, [{ contender: 'SharedHeap.alloc, free', most: 100 }]),
   replacing('64B', () => 64),
   replacing('16..1024B', (random) => 16 + ((random >>> 4) % 1009)),
+  sharing('1 node', 1, [{ contender: 'SharedHeap structs', most: 1, than: 'postMessage' }]),
+  sharing('100 nodes', 100, [{ contender: 'SharedHeap structs', most: 1, than: 'postMessage' }]),
 ]
