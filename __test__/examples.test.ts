@@ -10,7 +10,15 @@ import test from 'ava'
 import { root } from './helpers.ts'
 
 /** Files with examples, and how many they have at least: so that none is lost unseen. */
-const files = { 'docs/arenas-and-pools.md': 12, 'src/arena.ts': 2, 'src/buffer-pool.ts': 1, 'src/heap.ts': 1 }
+const files = {
+  'docs/arenas-and-pools.md': 12,
+  'docs/sharing-memory.md': 4,
+  'src/arena.ts': 2,
+  'src/buffer-pool.ts': 1,
+  'src/heap.ts': 1,
+  'src/shared-heap/shared-heap.ts': 1,
+  'src/shared-heap/struct.ts': 1,
+}
 
 const folder = mkdtempSync(join(tmpdir(), 'tessalloc-examples-'))
 test.after.always(() => rmSync(folder, { recursive: true }))
@@ -42,7 +50,9 @@ function moduleOf(code: string): string {
   })
   const own = JSON.stringify(pathToFileURL(join(root, 'src', 'index.ts')))
   const text = checked.join('\n')
-  const imports = text.includes("from 'tessalloc'") ? '' : `import { Arena, BufferPool, Heap } from 'tessalloc'\n`
+  const imports = text.includes("from 'tessalloc'")
+    ? ''
+    : `import { Arena, BufferPool, defineStruct, Heap, SharedHeap } from 'tessalloc'\n`
   const asserts = `import { deepStrictEqual, throws } from 'node:assert'\n`
   return asserts + (imports + text).replaceAll("'tessalloc'", own)
 }

@@ -50,12 +50,10 @@ const closed: Memory = memoryOf(new SharedArrayBuffer(0), 1, 1)
  *
  * ```ts
  * using heap = new SharedHeap({ bytes: 1 << 20, maxBytes: 64 << 20 })
- * const worker = new Worker(file, { workerData: heap.buffer })
- * heap.reapOnExit(worker)
  * heap.roots.set('greeting', heap.writeString('hello'))
- * // in the worker
- * using shared = SharedHeap.from(workerData)
- * shared.readString(shared.roots.get('greeting'))
+ * // In a worker that was given `heap.buffer`:
+ * using shared = SharedHeap.from(heap.buffer)
+ * shared.readString(shared.roots.get('greeting')) // → 'hello'
  * ```
  */
 export class SharedHeap implements Disposable {

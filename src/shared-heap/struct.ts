@@ -21,11 +21,13 @@ export interface Struct<F extends StructFields> {
  * Throws `ERR_TESSALLOC_INVALID_SIZE` without fields, and a `TypeError` for a type that there is not.
  *
  * ```ts
+ * using heap = new SharedHeap()
  * const point = defineStruct({ x: 'f64', y: 'f64', next: 'u32' })
  * const points = heap.struct(point)
  * const one = heap.alloc(point.bytes)
  * points.x.set(one, 1.5)
  * points.next.store(one, 0)
+ * points.x.get(one) // → 1.5
  * ```
  */
 export function defineStruct<const F extends StructFields>(fields: F): Struct<F> {
