@@ -25,6 +25,7 @@ use crate::exchange;
 use crate::heap;
 use crate::large;
 use crate::offset;
+use crate::os;
 use crate::page::{Kind, OF_HEAP, Page, PageLinks};
 use crate::region::{self, Region, Run, SLICE_BYTES};
 use crate::remote::List;
@@ -37,6 +38,8 @@ use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering, barrier_heavy, wait};
 use crate::theap::Stacks;
 use crate::thread::{self, Thread};
 
+#[cfg(test)]
+mod check;
 mod figures;
 mod lease;
 mod visit;
@@ -182,15 +185,27 @@ pub(crate) fn create(settings: Settings) -> *mut Core {
     let _guard = HEAPS.lock();
     // SAFETY: under the lock.
     let all = unsafe { all() };
+    // ORDER: Relaxed: written under the lock.
+    if NEXT_ID.load(Ordering::Relaxed) == 1 {
+        // Asked before there is a heap: who frees a block of one and who deletes it then get the same answer.
+        set_has_barrier(os::barrier_register() && os::barrier_all_threads());
+    }
     let core = if all.places.is_null() {
-        match thread::record_space(PLACE_BYTES) {
-            Some(space) => space.cast(),
-            None => return null_mut(),
-        }
+        let Some(space) = thread::record_space(PLACE_BYTES) else { return null_mut() };
+        let core: *mut Core = space.cast();
+        // SAFETY: fresh memory of the right size.
+        unsafe { core.write(Core::new(settings)) };
+        core
     } else {
         let core = all.places;
-        // SAFETY: a place in the list.
-        all.places = unsafe { (*core).next };
+        // SAFETY: a place in the list, empty. Who asks for an old block's heap may be reading its id.
+        unsafe {
+            all.places = (*core).next;
+            (*core).settings = settings;
+            (*core).has_samples = sample::is_on();
+            (*core).over_soft = AtomicBool::new(false);
+            (*core).allocated = Handed::new();
+        }
         core
     };
     // ORDER: Relaxed: under the lock; who asks `is_heap` about this heap learned of it after.
@@ -199,19 +214,10 @@ pub(crate) fn create(settings: Settings) -> *mut Core {
     stats::add(Counter::Heaps, 1);
     // SAFETY: a place for a heap, in no list.
     unsafe {
-        core.write(Core {
-            id: AtomicU64::new(id),
-            records: null_mut(),
-            large: null_mut(),
-            offset_pages: offset::Pages::new(),
-            sampled_pages: offset::Pages::new(),
-            has_samples: sample::is_on(),
-            allocated: Handed::new(),
-            over_soft: AtomicBool::new(false),
-            settings,
-            next: all.heaps,
-            previous: null_mut(),
-        });
+        // ORDER: Release pairs with the Acquire in `id_of`.
+        (*core).id.store(id, Ordering::Release);
+        (*core).next = all.heaps;
+        (*core).previous = null_mut();
         if !all.heaps.is_null() {
             (*all.heaps).previous = core;
         }
@@ -369,8 +375,8 @@ fn wait_a_moment() {
 static HAS_BARRIER: AtomicBool = AtomicBool::new(false);
 
 /// Says whether one thread can make all others pass a barrier: without, no thread puts blocks of first-class heaps home itself.
-pub(crate) fn set_has_barrier(has: bool) {
-    // ORDER: Relaxed: false, the cautious value, for who does not see it yet.
+fn set_has_barrier(has: bool) {
+    // ORDER: Relaxed: before the first heap, whose users learn of it by that.
     HAS_BARRIER.store(has, Ordering::Relaxed);
 }
 
@@ -387,7 +393,8 @@ impl Thread {
     unsafe fn destroy_pages(&mut self) {
         // SAFETY: the caller's duty: all pages of queues and lists are this record's (F2).
         unsafe {
-            self.inbox.close();
+            let posted = self.inbox.close();
+            self.settle_orphans(posted);
             self.for_each_page(|page| heap::release(page));
         }
         self.empty_stacks();
@@ -420,6 +427,22 @@ impl Thread {
 // ---------------------------------------------------------------------------------------------------------- blocks
 
 impl Core {
+    fn new(settings: Settings) -> Self {
+        Self {
+            id: AtomicU64::new(0),
+            records: null_mut(),
+            large: null_mut(),
+            offset_pages: offset::Pages::new(),
+            sampled_pages: offset::Pages::new(),
+            has_samples: sample::is_on(),
+            allocated: Handed::new(),
+            over_soft: AtomicBool::new(false),
+            settings,
+            next: null_mut(),
+            previous: null_mut(),
+        }
+    }
+
     /// Bytes that pages have handed out, and large runs.
     pub(crate) fn allocated(&self) -> u64 {
         self.allocated.now()
@@ -833,16 +856,30 @@ pub(crate) unsafe fn is_heap(core: *const Core) -> bool {
 /// # Safety
 /// - A descriptor.
 pub(crate) unsafe fn heap_id(page: *mut Page) -> crate::heaps::HeapId {
-    // SAFETY: an atomic field, and places for heaps are never unmapped. ORDER: Relaxed: set before the heap had pages.
-    let number = unsafe { (*page).heap().as_ref().map_or(0, |core| core.id.load(Ordering::Relaxed)) };
-    crate::heaps::HeapId::from_number(number)
+    // SAFETY: the caller's duty.
+    crate::heaps::HeapId::from_number(unsafe { id_of_page(page) })
 }
 
-/// The id of that heap, 0 for the default heap.
+/// # Safety
+/// - As for [`heap_id`].
+unsafe fn id_of_page(page: *mut Page) -> u64 {
+    // SAFETY: atomic fields, and places for heaps are never unmapped.
+    unsafe {
+        let core = (*page).heap();
+        if core.is_null() {
+            return 0;
+        }
+        // ORDER: Acquire pairs with the Release in `create`: if this is the id of a heap that was made in the place since, the page
+        // is seen below as what it became before.
+        let id = (*core).id.load(Ordering::Acquire);
+        if (*page).heap() == core { id } else { 0 }
+    }
+}
+
+/// The id of the heap that an address in use belongs to, 0 for the default heap.
 pub(crate) fn id_of(address: *const u8) -> Option<u64> {
-    // SAFETY: the block is in use, and so its heap stands; one that is just deleted has a place that is never unmapped.
-    // ORDER: Relaxed: set before the block was handed out.
-    core_of(address).map(|core| if core.is_null() { 0 } else { unsafe { (*core).id.load(Ordering::Relaxed) } })
+    // SAFETY: a descriptor.
+    page_at(address).map(|page| unsafe { id_of_page(page) })
 }
 
 /// How many heaps there are besides the default one.

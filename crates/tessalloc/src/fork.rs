@@ -8,11 +8,13 @@
 use core::ptr::null_mut;
 
 use crate::first_class;
+use crate::gate::Gate;
 use crate::os;
 use crate::region;
 use crate::scavenger;
+use crate::stats::{self, Counter};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Lock, Ordering, hold_all, hold_all_no_more, wait};
-use crate::thread::{self, is_of};
+use crate::thread::{self, Thread};
 use crate::walk;
 
 /// A word that the kernel clears in every forked child; null where it can't.
@@ -68,19 +70,39 @@ unsafe extern "C" fn prepare() {
     FORKING.store(true, Ordering::Relaxed);
     let own = thread::current_if_started().unwrap_or(null_mut());
     let mut tries = TRIES;
-    for other in thread::all().chain(thread::all_of_heaps()).filter(|other| !is_of(*other, own)) {
-        // SAFETY: L2.
-        unsafe {
-            (*other).parked = false;
-            while (*other).is_live() {
-                (*other).parked = (*other).gate.try_claim();
-                if (*other).parked || tries == 0 {
-                    break;
-                }
-                tries -= 1;
-                static CLOCK: AtomicU32 = AtomicU32::new(0);
-                wait(&CLOCK, 0, 1);
+    // SAFETY: L2.
+    unsafe {
+        for other in thread::all().filter(|other| *other != own) {
+            park(other, &mut tries, Gate::try_claim);
+        }
+        for record in thread::all_of_heaps() {
+            // The forking thread goes on using its own; of those that nobody has, all who go in do so by a claim.
+            let take: fn(&Gate) -> bool = match lessee_of(record) {
+                lessee if lessee.is_null() => Gate::try_exclude,
+                lessee if lessee == own => Gate::try_hold,
+                _ => Gate::try_claim,
+            };
+            park(record, &mut tries, take);
+        }
+    }
+}
+
+/// Parks a live record; after some tries of all together, it is left as it is.
+///
+/// # Safety
+/// - The caller forks, and holds all locks.
+unsafe fn park(record: *mut Thread, tries: &mut u32, take: impl Fn(&Gate) -> bool) {
+    // SAFETY: L2; `parked` is touched by who forks.
+    unsafe {
+        (*record).parked = false;
+        while (*record).is_live() {
+            (*record).parked = take(&(*record).gate);
+            if (*record).parked || *tries == 0 {
+                break;
             }
+            *tries -= 1;
+            static CLOCK: AtomicU32 = AtomicU32::new(0);
+            wait(&CLOCK, 0, 1);
         }
     }
 }
@@ -129,8 +151,9 @@ fn take_over() {
                 (*other).gate.reset_in_child();
                 (*other).forget_stacks();
                 thread::end(other);
-            } else {
+            } else if (*other).is_live() {
                 (*other).forsake();
+                stats::sub(Counter::Threads, 1);
             }
         }
     }
@@ -138,6 +161,15 @@ fn take_over() {
         // SAFETY: the calling thread's record; nobody can be in it.
         unsafe { (*own).gate.reset_in_child() };
     }
+}
+
+/// The thread that has a heap's record; null: nobody.
+///
+/// # Safety
+/// - The caller holds the lock under which it is written, or is the only thread of a forked child.
+unsafe fn lessee_of(record: *mut Thread) -> *mut Thread {
+    // SAFETY: L2. ORDER: Relaxed: by the caller's duty.
+    core::ptr::with_exposed_provenance_mut(unsafe { (*record).lessee.load(Ordering::Relaxed) })
 }
 
 fn witness() -> Option<&'static AtomicU32> {
@@ -162,9 +194,10 @@ fn after_raw_fork() {
         if let Some(word) = witness() {
             word.store(PRESENT, Ordering::Relaxed);
         }
+        let own = thread::current_if_started().unwrap_or(null_mut());
         for other in thread::all().chain(thread::all_of_heaps()) {
-            // SAFETY: L2: nobody was parked: all other records are left alone (F1).
-            unsafe { (*other).parked = false };
+            // SAFETY: L2: nobody was parked: all but this thread's own records are left alone (F1).
+            unsafe { (*other).parked = !own.is_null() && lessee_of(other) == own };
         }
         take_over();
     }

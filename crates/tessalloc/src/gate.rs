@@ -6,7 +6,7 @@
 //! | field   | written by        | how                        | always true                                          |
 //! |---------|-------------------|----------------------------|------------------------------------------------------|
 //! | `inside`| owner             | store, light barrier       | G1 1 while the owner is inside                        |
-//! | `claim` | claimers, owner   | CAS, heavy barrier         | G2 not FREE while a claimer is inside, or asks        |
+//! | `claim` | claimers, owner   | CAS, heavy barrier         | G2 not FREE while a claimer is inside, or asks; HELD while the owner forks |
 //!
 //! G3 Owner and claimer are never both inside: the owner stores `inside` and then reads `claim`, the claimer stores `claim` and
 //! then reads `inside`; the barrier pair forbids that both read the old value.
@@ -21,6 +21,8 @@ const CLAIMED: u32 = 1;
 const WANTED: u32 = 2;
 /// A claimer is inside whose caller promised that the owner stays out.
 const VISITED: u32 = 3;
+/// The owner forks: others stay out, and it goes in and out as before.
+const HELD: u32 = 4;
 
 /// Lets one thread at a time at a theap.
 pub(crate) struct Gate {
@@ -68,12 +70,12 @@ impl Gate {
         // Bound: each turn sleeps until a claimer leaves; claimers leave a wanted gate at once and don't come back for a tick.
         loop {
             // ORDER: Relaxed: only tells the claimer that somebody waits.
-            let asked = self.claim.compare_exchange(CLAIMED, WANTED, Ordering::Relaxed, Ordering::Relaxed);
-            if asked == Err(VISITED) {
-                entered_while_visited();
-            }
-            if asked != Err(FREE) {
-                wait(&self.claim, WANTED, 0);
+            match self.claim.compare_exchange(CLAIMED, WANTED, Ordering::Relaxed, Ordering::Relaxed) {
+                // This thread wrote it: nobody else is inside.
+                Err(HELD) => return,
+                Err(VISITED) => entered_while_visited(),
+                Err(FREE) => {}
+                _ => wait(&self.claim, WANTED, 0),
             }
             if self.try_enter() {
                 return;
@@ -105,6 +107,14 @@ impl Gate {
         false
     }
 
+    /// Goes in where there is no owner; false if a claimer is inside.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub(crate) fn try_exclude(&self) -> bool {
+        // ORDER: Acquire as in `try_claim`.
+        self.claim.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
     /// Goes in where the owner can't be: only other claimers are waited for.
     #[cfg(not(loom))]
     pub(crate) fn exclude(&self) {
@@ -120,12 +130,14 @@ impl Gate {
 
     #[cfg(not(loom))]
     fn exclude_as(&self, claim: u32) {
+        /// Never changes: only waited on with a timeout.
+        static CLOCK: AtomicU32 = AtomicU32::new(0);
         // ORDER: Acquire as in `try_claim`. Bound: each turn sleeps while a claimer is inside, which is at most a trim.
         loop {
             match self.claim.compare_exchange(FREE, claim, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(VISITED) => entered_while_visited(),
-                Err(_) => wait(&self.claim, CLAIMED, 1),
+                Err(_) => wait(&CLOCK, 0, 1),
             }
         }
     }
@@ -135,6 +147,14 @@ impl Gate {
     pub(crate) fn is_visited(&self) -> bool {
         // ORDER: Relaxed: asked under the lock under which the visit began.
         self.claim.load(Ordering::Relaxed) == VISITED
+    }
+
+    /// Keeps others out while the owner, who calls this outside, forks; false if a claimer is inside. Ended by `unclaim`.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub(crate) fn try_hold(&self) -> bool {
+        // ORDER: Acquire as in `try_claim`: the owner's own passages until `unclaim` see what the last claimer wrote.
+        self.claim.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Whether the owner sleeps at the gate: the claimer should leave.

@@ -624,7 +624,27 @@ impl Thread {
             (*page).flags &= !(ORPHAN | FULL | IN_QUEUE);
             exchange::disown(page);
             bytes += DEFAULT.settle(page);
-            self.count(-(bytes as i64));
+            // Not the record's heap's, if it has one now.
+            self.counts.allocated(-(bytes as i64));
+        }
+    }
+
+    /// Of pages that were taken out of the inbox of a heap's record, settles those that its last heap left when it was deleted. The
+    /// others are to be emptied by the caller.
+    ///
+    /// # Safety
+    /// - The caller is inside this record's gate.
+    pub(crate) unsafe fn settle_orphans(&mut self, mut page: *mut Page) {
+        // Bound: the pages that were in the inbox.
+        while !page.is_null() {
+            // SAFETY: out of the inbox, the page is the owner's; the link is read before it can be posted again.
+            unsafe {
+                let next = next_of(page);
+                if (*page).has(ORPHAN) {
+                    self.adopt_orphan(page);
+                }
+                page = next;
+            }
         }
     }
 
@@ -761,7 +781,8 @@ impl Thread {
     pub(crate) unsafe fn clear_pages(&mut self) {
         // SAFETY: the caller's duty: the pages are this record's alone.
         unsafe {
-            self.inbox.take();
+            let posted = self.inbox.take();
+            self.settle_orphans(posted);
             self.for_each_page(|page| {
                 crate::holes::forget(page);
                 (*page).used.set(0);
@@ -790,7 +811,6 @@ impl Thread {
         unsafe {
             self.flush_stacks();
             self.ring.end();
-            self.theap.reset_limits();
             self.drain_inbox();
         }
     }

@@ -72,6 +72,8 @@ pub(crate) struct Thread {
     pub(crate) beats: Beats,
     /// Of a thread's own record: the thread's number ([`crate::ThreadId`]); 0: none has it.
     pub(crate) id: AtomicU64,
+    /// Whether there may be any: for the thread alone.
+    pub(crate) has_leased: bool,
     life: AtomicU32,
     next: AtomicPtr<Thread>,
     pub(crate) inbox: Inbox<Page>,
@@ -127,6 +129,7 @@ impl Thread {
             spares: null_mut(),
             beats: Beats::new(),
             id: AtomicU64::new(0),
+            has_leased: false,
             life: AtomicU32::new(UNUSED),
             next: AtomicPtr::new(null_mut()),
             inbox: Inbox::new(),
@@ -289,8 +292,8 @@ impl Thread {
         if self.is_live() {
             // ORDER: Relaxed: the child has one thread.
             self.life.store(ENDING, Ordering::Relaxed);
+            // ORDER: Relaxed: as above.
             self.id.store(0, Ordering::Relaxed);
-            stats::sub(Counter::Threads, 1);
         }
     }
 
@@ -451,7 +454,8 @@ fn start_process() {
         return;
     }
     os::exit_hook_create(thread_exit);
-    first_class::set_has_barrier(os::barrier_register() && os::barrier_all_threads());
+    // Where it fails, no gate is claimed.
+    os::barrier_register();
     if Opt::Stats.is_on() {
         os::at_exit(print_stats);
     }

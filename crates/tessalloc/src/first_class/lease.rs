@@ -104,13 +104,25 @@ pub(super) unsafe fn lease_locked(core: *mut Core, thread: *mut Thread) -> *mut 
         }
         // ORDER: Relaxed: read by others for being theirs or not.
         (*unleased).lessee.store(token, Ordering::Relaxed);
-        (*unleased).previous_lease = null_mut();
-        (*unleased).next_lease = (*thread).leases;
-        if !(*thread).leases.is_null() {
-            (*(*thread).leases).previous_lease = unleased;
-        }
-        (*thread).leases = unleased;
+        (*thread).has_leased = true;
+        link_lease(unleased, thread);
         unleased
+    }
+}
+
+/// Puts a record into its lessee's list.
+///
+/// # Safety
+/// - The caller holds [`HEAPS`], or is the only thread of a forked child; the record is in no list.
+unsafe fn link_lease(record: *mut Thread, thread: *mut Thread) {
+    // SAFETY: the caller's duty.
+    unsafe {
+        (*record).previous_lease = null_mut();
+        (*record).next_lease = (*thread).leases;
+        if !(*thread).leases.is_null() {
+            (*(*thread).leases).previous_lease = record;
+        }
+        (*thread).leases = record;
     }
 }
 
@@ -166,7 +178,8 @@ pub(super) unsafe fn store_record(record: *mut Thread, all: &mut All) {
 pub(crate) unsafe fn leave_all(thread: *mut Thread) {
     // SAFETY: the caller's duty; lists under the lock.
     unsafe {
-        if (*thread).leases.is_null() && (*thread).spares.is_null() {
+        // The lists themselves may be changed by who ends a heap, under the lock.
+        if !(*thread).has_leased {
             return;
         }
         let _guard = HEAPS.lock();
@@ -184,36 +197,44 @@ pub(crate) unsafe fn leave_all(thread: *mut Thread) {
     }
 }
 
-/// In a forked child, of a thread that is not there: its records go to whoever comes next. Those that were not parked may be torn:
-/// their pages stay as they are until the heap goes, and are lost then.
+/// In a forked child: the records of threads that are not there go to whoever comes next, the caller keeps its own. Those that were
+/// not parked may be torn: what they hold stays as it is until the heap goes, and is lost then.
 ///
 /// # Safety
 /// - The caller is the child's only thread, and [`HEAPS`] is free.
 pub(crate) unsafe fn after_fork(own: *mut Thread) {
     // SAFETY: the caller's duty.
     unsafe {
-        let own = if own.is_null() { 0 } else { (*own).token() };
+        if !own.is_null() {
+            // Who ended a heap has taken some out: the list is made anew of those that are whole.
+            (*own).leases = null_mut();
+            (*own).stacks.handles = Handles::new();
+        }
         for record in thread::all_of_heaps() {
+            let is_whole = core::mem::take(&mut (*record).parked) || !(*record).is_live();
             // ORDER: Relaxed: the child has one thread.
-            let lessee = (*record).lessee.load(Ordering::Relaxed);
-            if lessee == 0 || lessee == own {
-                (*record).parked = false;
-                (*record).gate.reset_in_child();
+            let lessee: *mut Thread = core::ptr::with_exposed_provenance_mut((*record).lessee.load(Ordering::Relaxed));
+            let is_own = !lessee.is_null() && lessee == own;
+            if !is_own {
+                (*record).lessee.store(0, Ordering::Relaxed);
+            }
+            if !lessee.is_null() && !is_own {
+                (*lessee).leases = null_mut();
+                (*lessee).spares = null_mut();
+                // The next thread with this record has leased nothing.
+                (*lessee).stacks.handles = Handles::new();
+            }
+            if !is_whole {
+                (*record).lessee.store(0, Ordering::Relaxed);
+                (*record).forsake();
                 continue;
             }
-            let thread: *mut Thread = core::ptr::with_exposed_provenance_mut(lessee);
-            (*thread).leases = null_mut();
-            (*thread).spares = null_mut();
-            // The next thread with this record has leased nothing.
-            (*thread).stacks.handles = Handles::new();
-            // ORDER: Relaxed: the child has one thread.
-            (*record).lessee.store(0, Ordering::Relaxed);
-            if core::mem::take(&mut (*record).parked) {
-                (*record).gate.reset_in_child();
+            (*record).gate.reset_in_child();
+            if is_own && (*record).is_live() {
+                link_lease(record, own);
+            } else if !lessee.is_null() && !is_own {
                 (*record).forget_stacks();
                 (*record).theap.reset_limits();
-            } else {
-                (*record).forsake();
             }
         }
     }
