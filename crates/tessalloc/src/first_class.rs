@@ -292,6 +292,7 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
         }
         if how == End::Delete {
             offset::hand_over(core);
+            heap::DEFAULT.sweep();
         } else {
             offset::release_all(core);
             // What pages had handed out is gone with them.

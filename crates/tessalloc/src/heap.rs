@@ -3,6 +3,7 @@
 //! | field     | written by | how        | always true                                        |
 //! |-----------|------------|------------|----------------------------------------------------|
 //! | `waiting` | any thread | W1 in [`crate::waiting`] | H1 by class: pages with room that nobody owns |
+//! | `listed`, `kept` | any thread | Relaxed | H2 pages that came into the lists since the last sweep, and those that it found in use |
 
 use crate::exchange;
 use crate::page::{Kind, Page};
@@ -10,16 +11,22 @@ use crate::region::{self, AllPages, Run};
 use crate::remote::State;
 use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::stats::{self, Counter};
-use crate::sync::Ordering;
+use crate::sync::{AtomicU32, Ordering};
 use crate::waiting::WaitingList;
 
 /// Pages without an owner, by class.
 pub(crate) struct DefaultHeap {
     waiting: [WaitingList; CLASS_COUNT],
+    listed: AtomicU32,
+    kept: AtomicU32,
 }
 
 /// The heap of plain `malloc`.
-pub(crate) static DEFAULT: DefaultHeap = DefaultHeap { waiting: [const { WaitingList::new() }; CLASS_COUNT] };
+pub(crate) static DEFAULT: DefaultHeap = DefaultHeap {
+    waiting: [const { WaitingList::new() }; CLASS_COUNT],
+    listed: AtomicU32::new(0),
+    kept: AtomicU32::new(0),
+};
 
 /// The slices of a page.
 ///
@@ -110,6 +117,8 @@ impl DefaultHeap {
                 if (*page).kind() == Kind::Small && (*page).has_room() {
                     let number = (*page).number;
                     self.waiting[usize::from((*page).class)].push(number, &AllPages);
+                    // ORDER: Relaxed: a figure (H2).
+                    self.listed.fetch_add(1, Ordering::Relaxed);
                     return came_home;
                 }
                 let used = (*page).used.get();
@@ -122,6 +131,29 @@ impl DefaultHeap {
                 }
             }
         }
+    }
+
+    /// Gives back the pages that wait though all their blocks have come home since: nobody else finds those of classes that no thread
+    /// asks for. Looks once as many pages were listed as it kept the last time, so that a page costs two looks; called where pages
+    /// are listed in numbers: when a thread ends, or a heap is deleted.
+    pub(crate) fn sweep(&self) {
+        const PAGES_MIN: u32 = 64;
+        // ORDER: Relaxed: figures; the exchange lets one thread in.
+        let listed = self.listed.load(Ordering::Relaxed);
+        if listed < self.kept.load(Ordering::Relaxed).max(PAGES_MIN)
+            || self.listed.compare_exchange(listed, 0, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return;
+        }
+        let mut kept = 0;
+        self.visit_waiting(|page| {
+            // SAFETY: R4: held by this thread since it was popped.
+            let stays = unsafe { !release_if_home(page) };
+            kept += u32::from(stays);
+            stays
+        });
+        // ORDER: Relaxed: a figure.
+        self.kept.store(kept, Ordering::Relaxed);
     }
 
     /// Goes once through the pages that wait: `visit` gets each, held, and says whether it goes back into its list. They all go back,
@@ -150,6 +182,24 @@ impl DefaultHeap {
                 }
             }
         }
+    }
+}
+
+/// Takes home what has come to a page that waited; true if that was all, and the page is given back.
+///
+/// # Safety
+/// - The caller holds the page by its remote word, out of all lists.
+pub(crate) unsafe fn release_if_home(page: *mut Page) -> bool {
+    // SAFETY: the caller's duty.
+    unsafe {
+        let list = (*page).remote.take(State::Held);
+        stats::sub(Counter::AllocatedBytes, block_bytes_of(page, list.count));
+        (*page).put_list(list);
+        let is_home = (*page).used == 0;
+        if is_home {
+            release(page);
+        }
+        is_home
     }
 }
 

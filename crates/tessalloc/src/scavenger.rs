@@ -111,6 +111,7 @@ pub(crate) fn after_thread_end() {
     const KEEP_BYTES_MIN: u64 = 2 << 20;
     /// A thread has ended while another was purging: that one looks again.
     static WANTED: AtomicBool = AtomicBool::new(false);
+    DEFAULT.sweep();
     // ORDER: SeqCst with the load below and the lock's exchange: who finds the lock taken has its wish seen by the holder.
     WANTED.store(true, Ordering::SeqCst);
     // Bound: a turn for threads that ended during the last one.
@@ -300,11 +301,7 @@ fn visit_waiting() {
     DEFAULT.visit_waiting(|page| {
         // SAFETY: R4: held by this thread since it was popped.
         unsafe {
-            let list = (*page).remote.take(crate::remote::State::Held);
-            stats::sub(Counter::AllocatedBytes, heap::block_bytes_of(page, list.count));
-            (*page).put_list(list);
-            if (*page).used == 0 {
-                heap::release(page);
+            if heap::release_if_home(page) {
                 return false;
             }
             holes::purge(page);

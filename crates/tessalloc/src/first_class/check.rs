@@ -49,6 +49,7 @@ fn late_posts_of_a_deleted_heap_are_settled_by_the_next() {
             assert!((*record).inbox.push(page), "the late step");
             settle(&mut next);
             assert_eq!((*page).remote.state(), State::Held, "the page waits for an owner");
+            next.destroy();
             raw::free(kept);
         }
     }
