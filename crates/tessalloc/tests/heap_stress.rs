@@ -27,6 +27,8 @@ const DEFAULT_SIZE: (usize, usize) = (8, 400);
 const BLOCKS: usize = 60;
 /// Heaps of one thread, which then ends.
 const HEAPS_A_THREAD: usize = 100;
+/// How far the resident size may waver besides the tenth that it may grow.
+const SLACK_KIB: u64 = 4 << 10;
 /// Handed-on work that a worker leaves waiting at most, before it does it.
 const MAIL_MAX: usize = 64;
 
@@ -252,13 +254,12 @@ fn short_heaps_of_many_threads_end_while_others_free() {
             });
         }
     });
-    println!("{:?}", tessalloc::stats());
-    tessalloc::purge();
-    println!("{:?} {}", tessalloc::stats(), resident_bytes());
     let seconds = start.elapsed().as_secs_f64();
     assert_eq!(tessalloc::heap_count(), 0, "all heaps have ended");
     let resident: Vec<u64> = stress.resident.iter().map(|bytes| bytes.load(Ordering::Relaxed) >> 10).collect();
     println!("{workers} x {heaps} heaps in {seconds:.1} s; KiB resident after each tenth: {resident:?}");
-    let most = resident[1..].iter().max().expect("ten figures");
-    println!("most: {:.3} of the first", *most as f64 / resident[0] as f64);
+    let (first, last) = (resident[0], resident[9]);
+    // Small runs waver by what threads hold at the moment. Under ThreadSanitizer its own memory would be measured.
+    let slack = SLACK_KIB + if std::env::var_os("TESSALLOC_TEST_SANITIZED").is_some() { 1 << 40 } else { 0 };
+    assert!(last * 10 <= first * 11 + slack * 10, "{last} KiB at the end, {first} KiB after a tenth of the heaps");
 }

@@ -225,6 +225,7 @@ pub(crate) unsafe fn after_fork(own: *mut Thread) {
                 (*lessee).stacks.handles = Handles::new();
             }
             if !is_whole {
+                // ORDER: Relaxed: as above.
                 (*record).lessee.store(0, Ordering::Relaxed);
                 (*record).forsake();
                 continue;
