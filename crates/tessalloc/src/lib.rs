@@ -177,3 +177,8 @@ pub use stats::{Figure, STATS_VERSION, Stats, ThreadFigure, ThreadTotals};
 pub use threads::{ThreadId, thread_idle};
 #[cfg(not(any(loom, target_os = "none")))]
 pub use walk::{PageInfo, PageOwner, Walked, Which, visit_blocks, visit_blocks_exactly, visit_pages};
+
+/// The examples of the guide are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/heaps.md")]
+struct Guide;
