@@ -19,7 +19,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import type { Finding } from '../src/cli/doctor/finding.ts'
-import { cli, library, plainEnv, root, tessalloc } from './helpers.ts'
+import { asleep, cli, library, plainEnv, root, tessalloc } from './helpers.ts'
 
 const node = process.execPath
 const isRoot = process.getuid?.() === 0
@@ -70,7 +70,7 @@ async function started(
   const child = spawn(program, args, { env: plainEnv(env), stdio: 'ignore', ...(uid === undefined ? {} : { uid }) })
   t.teardown(() => child.kill('SIGKILL'))
   await once(child, 'spawn')
-  await new Promise((resolve) => setTimeout(resolve, 300))
+  await asleep(child.pid, program.endsWith('program') ? 'program' : 'sleep')
   return child
 }
 
@@ -239,7 +239,8 @@ test.serial('doctor_of_a_file_on_a_noexec_file_system', (t) => {
   const folder = temporaryFolder(t)
   // A mount of its own, that nobody else sees and that ends with the shell.
   const shell = `mount -t tmpfs -o noexec tmpfs "$1" && cp "$2" "$1/libtessalloc.so" || exit 77
-export LD_PRELOAD="$1/libtessalloc.so"; sleep 600 & LD_PRELOAD= ; sleep 0.3
+export LD_PRELOAD="$1/libtessalloc.so"; sleep 600 & LD_PRELOAD=
+until grep -q sleep /proc/$!/comm && grep -q "^State:.S" /proc/$!/status; do sleep 0.1; done
 "$3" "$4" doctor --json $!; echo "next"; LD_PRELOAD="$1/libtessalloc.so" "$3" "$4" doctor --json; kill $!`
   const run = spawnSync('unshare', ['-m', 'sh', '-c', shell, 'sh', folder, library, node, cli], {
     encoding: 'utf8',

@@ -1,6 +1,7 @@
 // What the tests share: the built command line and preload library, run as a user runs them.
 import { type ChildProcess, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -35,6 +36,39 @@ export function inTerminal(
   })
   if (error) throw error
   return { output: stdout, status }
+}
+
+const stateOf = (pid: number) => {
+  const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  return {
+    name: text.slice(text.indexOf('(') + 1, text.lastIndexOf(')')),
+    state: text.slice(text.lastIndexOf(')') + 2)[0],
+  }
+}
+
+/** Waits until `pid`, or the last child it started, is the program `name` and sleeps: then it has been loaded. */
+export async function asleep(pid: number | undefined, name: string): Promise<void> {
+  for (let tries = 0; tries < 600; tries++) {
+    try {
+      const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean)
+      const found = stateOf(Number(children.at(-1) ?? pid))
+      if (found.name === name && found.state === 'S') return
+    } catch {
+      // It came and went.
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  throw new Error(`process ${pid} did not become ${name}`)
+}
+
+/** Waits until `pid` handles `signal`, by its number. */
+export async function handles(pid: number | undefined, signal: number): Promise<void> {
+  for (let tries = 0; tries < 600; tries++) {
+    const caught = /^SigCgt:\s+(\w+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '0'
+    if (((BigInt(`0x${caught}`) >> BigInt(signal - 1)) & 1n) === 1n) return
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  throw new Error(`process ${pid} does not handle signal ${signal}`)
 }
 
 /** Starts the fixture that holds memory, under tessalloc or not, and returns it with what it says of itself. */

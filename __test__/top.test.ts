@@ -9,7 +9,7 @@ import test from 'ava'
 import { causeOf, parseSmaps, preloadedLibrary, readMappings, rssByCause } from '../src/cli/smaps.ts'
 import { parts } from '../src/cli/split.ts'
 import { ViewReader } from '../src/cli/view.ts'
-import { cli, holdsMemory, inTerminal, plainEnv, root, tessalloc } from './helpers.ts'
+import { asleep, cli, holdsMemory, inTerminal, plainEnv, root, tessalloc } from './helpers.ts'
 
 const mib = 2 ** 20
 const node = process.execPath
@@ -88,7 +88,7 @@ test('top_of_a_library_without_a_view_says_so', async (t) => {
   copyFileSync(libm, old)
   const child = spawn('sleep', ['60'], { env: plainEnv({ LD_PRELOAD: old }) })
   t.teardown(() => child.kill('SIGKILL'))
-  await new Promise((resolve) => setTimeout(resolve, 300))
+  await asleep(child.pid, 'sleep')
   t.regex(look(child.pid).note ?? '', /without a view/)
 })
 

@@ -29,6 +29,10 @@ pub struct View {
     places: Places,
 }
 
+// A reader in another language counts on the layout.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<View>() == 136 && core::mem::offset_of!(View, places) == 64);
+
 impl View {
     /// That of this copy of the allocator.
     #[allow(clippy::new_without_default, reason = "for one static of the C library")]
