@@ -1,16 +1,21 @@
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import test from 'ava'
+import { loadErrorCodes } from '../src/errors.ts'
 import { TessallocError } from '../src/index.ts'
-import { binaryPath, missingBinaryText, platformName } from '../src/native.ts'
+import { binaryPath, loadError, missingPackage } from '../src/native.ts'
+import { platformName } from '../src/platforms.ts'
+import { packageVersion } from '../src/version.ts'
 import { evaluate, library, root } from './helpers.ts'
 
 test('platform_name_tells_glibc_from_musl', (t) => {
-  t.is(platformName('linux', 'x64', true), 'linux-x64-gnu')
-  t.is(platformName('linux', 'arm64', false), 'linux-arm64-musl')
+  t.is(platformName('linux', 'x64', false), 'linux-x64-gnu')
+  t.is(platformName('linux', 'arm64', true), 'linux-arm64-musl')
   t.is(platformName('darwin', 'arm64', false), 'darwin-arm64')
+  t.is(platformName('win32', 'x64', false), 'win32-x64-msvc')
 })
 
 test('binary_path_of_this_platform_is_in_its_folder', (t) => {
@@ -23,10 +28,47 @@ test('binary_path_of_an_unsupported_platform_names_it_and_what_there_is', (t) =>
   t.is(error.message, 'Cannot load tessalloc: there are binaries for linux-x64-gnu, this is linux-riscv64-musl')
 })
 
-test('missing_package_of_a_supported_platform_tells_how_to_install_it', (t) => {
-  const text = missingBinaryText('linux-x64-gnu')
-  t.regex(text, /@tessalloc\/binding-linux-x64-gnu, which is not installed/)
-  t.regex(text, /remove node_modules and package-lock\.json/)
+/** What is said about a platform when the packages of others are installed. */
+const missing = (platform: string, ...installed: readonly string[]) =>
+  missingPackage(platform, (other) => installed.includes(other))
+
+test('missing_package_of_a_released_platform_tells_how_to_install_it', (t) => {
+  const { code, message } = missing('linux-x64-gnu')
+  t.is(code, 'ERR_TESSALLOC_MISSING_BINARY')
+  t.regex(message, /@tessalloc\/binding-linux-x64-gnu, which is not installed/)
+  t.regex(message, /Remove node_modules and package-lock\.json and install again, with npm 11/)
+})
+
+test('missing_package_beside_that_of_the_other_libc_tells_where_to_install', (t) => {
+  for (const [here, there] of [
+    ['linux-x64-musl', 'linux-x64-gnu'],
+    ['linux-x64-gnu', 'linux-x64-musl'],
+  ] as const) {
+    const { code, message } = missing(here, there)
+    t.is(code, 'ERR_TESSALLOC_WRONG_LIBC')
+    t.regex(message, new RegExp(`\\(${here}\\), but node_modules holds @tessalloc/binding-${there}\\.`))
+    t.regex(message, /run npm install inside of the image/)
+  }
+})
+
+test('platform_released_for_the_other_libc_only_names_an_image', (t) => {
+  const { code, message } = missing('linux-x64-musl')
+  t.is(code, 'ERR_TESSALLOC_WRONG_LIBC')
+  t.regex(message, /runs on musl \(linux-x64-musl\), there are binaries for linux-x64-gnu\. .* node:22-slim/)
+})
+
+test('load_errors_tell_an_old_or_another_libc_from_a_broken_file', (t) => {
+  const told = (text: string) => loadError('x.node', new Error(text))
+  const old = told("/lib/libc.so.6: version `GLIBC_2.34' not found (required by x.node)")
+  t.is(old.code, 'ERR_TESSALLOC_WRONG_LIBC')
+  t.regex(old.message, /expected GLIBC 2\.34 or later/)
+  const musl = told('Error loading shared library ld-linux-x86-64.so.2: No such file or directory (needed by x.node)')
+  t.is(musl.code, 'ERR_TESSALLOC_WRONG_LIBC')
+  t.regex(musl.message, /for another C library/)
+  const broken = told('x.node: invalid ELF header')
+  t.is(broken.code, 'ERR_TESSALLOC_LOAD_FAILED')
+  t.true(broken.cause instanceof Error)
+  t.true([old, musl, broken].every(({ code }) => loadErrorCodes.has(code)))
 })
 
 /** An installed package as a user has it, without its platform package. */
@@ -41,6 +83,14 @@ function installWithoutBinaries(broken: boolean): string {
   return folder
 }
 
+/** What the command line is built on, from the checkout. */
+function symlinkDependencies(folder: string): void {
+  const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { dependencies: object }
+  for (const name of Object.keys(dependencies)) {
+    symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
+  }
+}
+
 for (const broken of [false, true]) {
   test(`package_with_${broken ? 'a_broken' : 'no'}_binary_imports_and_tells_on_use`, async (t) => {
     const folder = installWithoutBinaries(broken)
@@ -53,13 +103,41 @@ for (const broken of [false, true]) {
     )
     t.is(answer.status.active, 'none')
     t.is(answer.status.path, null)
-    t.is(answer.code, 'ERR_TESSALLOC_UNSUPPORTED')
+    t.is(answer.code, broken ? 'ERR_TESSALLOC_LOAD_FAILED' : 'ERR_TESSALLOC_MISSING_BINARY')
     t.regex(answer.message, broken ? /Cannot load .*\.node: / : /which is not installed/)
   })
 }
 
+test('package_beside_binaries_of_another_version_or_without_a_library_says_so', (t) => {
+  const folder = installWithoutBinaries(false)
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const platform = join(folder, 'node_modules', '@tessalloc', `binding-${platformName()}`)
+  const path = () => spawnSync(process.execPath, [join(folder, 'dist', 'cli.js'), 'path'], { encoding: 'utf8' })
+  mkdirSync(platform, { recursive: true })
+  symlinkDependencies(folder)
+  writeFileSync(join(platform, 'package.json'), '{ "version": "0.0.1" }')
+  const skewed = path()
+  t.is(skewed.status, 3)
+  t.regex(skewed.stderr, new RegExp(`expected @tessalloc/.* of version ${packageVersion}, received 0\\.0\\.1 in `))
+  writeFileSync(join(platform, 'package.json'), JSON.stringify({ version: packageVersion }))
+  const incomplete = path()
+  t.is(incomplete.status, 3)
+  t.regex(incomplete.stderr, /Cannot find libtessalloc\.so: expected it at .*\. Remove node_modules/)
+})
+
 test('package_can_be_imported_and_required', async (t) => {
-  const names = ['Arena', 'BufferPool', 'Heap', 'TessallocError', 'memoryUsage', 'memoryUsageFields', 'purge', 'status']
+  const names = [
+    'Arena',
+    'BufferPool',
+    'Heap',
+    'SharedHeap',
+    'TessallocError',
+    'defineStruct',
+    'memoryUsage',
+    'memoryUsageFields',
+    'purge',
+    'status',
+  ]
   const imported = await evaluate<string[]>(
     `import * as t from 'tessalloc'; console.log(JSON.stringify(Object.keys(t)))`,
   )

@@ -4,34 +4,14 @@
  *     npm run build                       everything
  *     npm run build -- dist               only the TypeScript
  */
-import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, cpSync, existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { platformName } from '../src/native.ts'
-import { packageVersion } from '../src/version.ts'
-import { main, napi, root, run, step, targetFolder, tsc } from './lib.ts'
+import { platformName, platforms } from '../src/platforms.ts'
+import { CommandError, main, napi, root, run, step, targetFolder, tsc } from './lib.ts'
+import { platformManifest, writeManifest } from './manifests.ts'
 
 const platform = platformName()
 const folder = join(root, 'npm', platform)
-
-/** The platform package: binaries and this manifest, nothing else. */
-function writeManifest(): void {
-  const [os, cpu, libc] = platform.split('-')
-  const manifest = {
-    name: `@tessalloc/binding-${platform}`,
-    version: packageVersion,
-    description: `Binaries of tessalloc for ${platform}`,
-    license: 'MIT',
-    os: [os],
-    cpu: [cpu],
-    ...(libc === 'gnu' ? { libc: ['glibc'] } : {}),
-    main: `tessalloc.${platform}.node`,
-    files: [`tessalloc.${platform}.node`, 'libtessalloc.so', 'libtessalloc.a'],
-    engines: { node: '>=20.19' },
-    preferUnplugged: true,
-  }
-  mkdirSync(folder, { recursive: true })
-  writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`)
-}
 
 function buildLibrary(): void {
   // By itself: it has its own panic handler, and features of the core that a common build would mix.
@@ -43,6 +23,9 @@ function buildLibrary(): void {
     rmSync(to, { force: true })
     copyFileSync(from, to)
   }
+  // The standard library's part holds bitcode, which only Rust's own linking uses: four fifths of the archive.
+  const slim = ['--strip-debug', '--remove-section=.llvmbc', '--remove-section=.llvmcmd']
+  if (process.platform === 'linux') run('objcopy', [...slim, join(folder, 'libtessalloc.a')])
 }
 
 function buildAddon(): void {
@@ -71,7 +54,10 @@ function buildTypeScript(): void {
 
 /** Builds everything, or only `dist/`. */
 export function build(only?: string): void {
-  writeManifest()
+  const row = platforms.find(({ name }) => name === platform)
+  if (row === undefined)
+    throw new CommandError(`Cannot build: there is no package for ${platform}, see src/platforms.ts`)
+  writeManifest(folder, platformManifest(row))
   if (only === undefined) {
     step('building the C library', buildLibrary)
     step('building the add-on', buildAddon)

@@ -13,6 +13,7 @@ const modules = join(root, 'node_modules')
 export const napi: string = join(modules, '@napi-rs', 'cli', 'dist', 'cli.js')
 export const tsc: string = join(modules, 'typescript', 'bin', 'tsc')
 export const biome: string = join(modules, '@biomejs', 'biome', 'bin', 'biome')
+export const attw: string = join(modules, '@arethetypeswrong', 'cli', 'dist', 'index.js')
 export const ava: string = join(modules, 'ava', 'entrypoints', 'cli.mjs')
 
 /** A command that failed; its own output is on the terminal already. */
@@ -37,9 +38,9 @@ export function step(name: string, work: () => void): void {
 }
 
 /** Runs a script's main function: a failed command ends it without a stack trace. */
-export function main(work: () => void): void {
+export async function main(work: () => void | Promise<void>): Promise<void> {
   try {
-    work()
+    await work()
   } catch (error) {
     if (!(error instanceof CommandError)) throw error
     console.error(`tessalloc: ${error.message}`)

@@ -3,7 +3,7 @@
 import { CommanderError } from 'commander'
 import { ExitError, exitCode } from './cli/exit.ts'
 import { parser } from './cli/parser.ts'
-import { TessallocError } from './errors.ts'
+import { loadErrorCodes, TessallocError } from './errors.ts'
 
 /** The exit code for what ended a command, after it was said on standard error. Faults of ours are thrown on. */
 function codeOf(error: unknown): number {
@@ -14,7 +14,7 @@ function codeOf(error: unknown): number {
     say(error.message)
     return error.code
   }
-  if (error instanceof TessallocError && error.code === 'ERR_TESSALLOC_UNSUPPORTED') {
+  if (error instanceof TessallocError && loadErrorCodes.has(error.code)) {
     say(error.message)
     return exitCode.unsupported
   }

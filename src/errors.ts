@@ -2,6 +2,14 @@
 export type TessallocErrorCode =
   /** Nothing for this system: no binary, no preload library, or an operation it has no way to do. */
   | 'ERR_TESSALLOC_UNSUPPORTED'
+  /** The binaries are for another C library (musl, glibc), or for a newer one. */
+  | 'ERR_TESSALLOC_WRONG_LIBC'
+  /** The package with the binaries of this platform is not installed, or not whole. */
+  | 'ERR_TESSALLOC_MISSING_BINARY'
+  /** The package with the binaries is of another version than this one. */
+  | 'ERR_TESSALLOC_VERSION_SKEW'
+  /** The system does not load the add-on; `cause` is what it says. */
+  | 'ERR_TESSALLOC_LOAD_FAILED'
   /** A size, count, offset or alignment out of its range, or no number. */
   | 'ERR_TESSALLOC_INVALID_SIZE'
   /** An option with a value that it does not take. */
@@ -24,6 +32,15 @@ export type TessallocErrorCode =
   | 'ERR_TESSALLOC_OCCUPIED'
   /** Records of a shared heap were written over. */
   | 'ERR_TESSALLOC_CORRUPT'
+
+/** Codes of errors that mean: nothing of tessalloc works here. */
+export const loadErrorCodes: ReadonlySet<TessallocErrorCode> = new Set([
+  'ERR_TESSALLOC_UNSUPPORTED',
+  'ERR_TESSALLOC_WRONG_LIBC',
+  'ERR_TESSALLOC_MISSING_BINARY',
+  'ERR_TESSALLOC_VERSION_SKEW',
+  'ERR_TESSALLOC_LOAD_FAILED',
+])
 
 /** Every error of this package that is not a plain `TypeError` or `RangeError`. `code` is stable, the text is not. */
 export class TessallocError extends Error {
