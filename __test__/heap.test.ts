@@ -358,6 +358,14 @@ test('an empty page goes before a limit is told', (t) => {
   heap.free(heap.alloc(32))
   t.is(heap.stats().committedBytes, 128 * kib)
   t.is(heap.usableSize(heap.alloc(128 * kib)), 128 * kib)
+  // Also once the soft limit was told.
+  using told = new Heap({ softLimit: 64 * kib, hardLimit: 192 * kib })
+  const kept = told.alloc(48)
+  told.free(told.alloc(16))
+  told.free(told.alloc(32))
+  t.is(told.stats().committedBytes, 192 * kib)
+  t.is(told.usableSize(told.alloc(128 * kib)), 128 * kib)
+  t.true(told.holds(kept))
 })
 
 test('walks show what was there, whatever is freed meanwhile', (t) => {

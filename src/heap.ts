@@ -317,7 +317,8 @@ export class Heap implements Disposable {
   #admit(slices: number, told: Set<string>, action: string): boolean {
     const space = this.#space
     const more = slices * sliceBytes
-    if (space.committed + more > Math.min(this.#softLimit, this.#hardLimit) && !this.#softIsTold) space.shrink()
+    if (space.committed + more > this.#softLimit && !this.#softIsTold) space.shrink()
+    if (space.committed + more > this.#hardLimit) space.removeEmptyPages()
     if (space.committed + more > this.#hardLimit) {
       if (this.#tell('hard', told)) return false
       throw new TessallocError(

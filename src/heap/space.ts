@@ -147,11 +147,16 @@ export class HeapSpace {
     page.place = -1
   }
 
-  /** Gives back all that no block needs: empty pages, empty slabs, and the memory of free slices. */
-  shrink(): void {
+  /** Takes all pages away that have no block that is handed out. */
+  removeEmptyPages(): void {
     for (const list of this.rooms) {
       for (const page of list.filter(({ used }) => used === 0)) this.removePage(page)
     }
+  }
+
+  /** Gives back all that no block needs: empty pages, empty slabs, and the memory of free slices. */
+  shrink(): void {
+    this.removeEmptyPages()
     if (this.spare !== undefined) {
       this.#close(this.spare)
       this.spare = undefined
