@@ -52,7 +52,7 @@ const cases: readonly Case[] = [
     make: () => disposed(new SharedHeap()),
     calls: {
       ...Object.fromEntries(
-        ['alloc', 'free', 'usableSize', 'freeAt', 'take', 'readString'].map((name) => [name, [65_600]]),
+        ['alloc', 'free', 'holds', 'usableSize', 'freeAt', 'take', 'readString'].map((name) => [name, [65_600]]),
       ),
       realloc: [65_600, 16],
       allocAt: [65_600, 16],

@@ -11,6 +11,7 @@ test('eight workers, killed in between: no block is corrupt, and none is lost', 
   t.log(result)
   t.true(result.operations >= operations)
   t.true(result.kills > 10)
+  t.deepEqual(result.faults, [])
   t.is(result.inFlight, 0)
   t.is(result.lost, 0)
 })

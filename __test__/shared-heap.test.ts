@@ -1,7 +1,16 @@
 // The shared heap as its users see it, in one thread. What many threads do: `shared-heap-model.test.ts` and `shared-heap-stress.test.ts`.
+import { threadId, type Worker } from 'node:worker_threads'
 import test, { type ExecutionContext } from 'ava'
 import { defineStruct, SharedHeap, type TessallocErrorCode } from '../src/index.ts'
-import { classSizes, headAt, layoutVersion, pageBytes, slotsMax, versionWord } from '../src/shared-heap/layout.ts'
+import {
+  classSizes,
+  headAt,
+  layoutVersion,
+  pageBytes,
+  pageHeadBytes,
+  slotsMax,
+  versionWord,
+} from '../src/shared-heap/layout.ts'
 
 const mib = 2 ** 20
 
@@ -23,7 +32,7 @@ test('alloc: blocks are aligned, apart from each other, and as large as asked fo
   }
   for (const { offset } of blocks) heap.free(offset)
   t.is(heap.stats().allocatedBlocks, 0)
-  t.deepEqual(heap.check(), { inFlight: 0 })
+  t.deepEqual(heap.check(), { faults: [], inFlight: 0 })
 })
 
 test('alloc: a large block is exact to the page', (t) => {
@@ -79,7 +88,7 @@ test('alloc, realloc and free agree with a naive model, and the heap grows', (t)
   const stats = heap.stats()
   t.is(stats.allocatedBlocks, model.size)
   t.true(stats.bytes > before && stats.bytes <= stats.maxBytes)
-  t.deepEqual(heap.check(), { inFlight: 0 })
+  t.deepEqual(heap.check(), { faults: [], inFlight: 0 })
 })
 
 test('alloc: out of memory is an error, and what is freed can be had again', (t) => {
@@ -136,7 +145,7 @@ test('free: twice, or of what is no block', (t) => {
   throwsCode(t, () => heap.free(small), 'ERR_TESSALLOC_DOUBLE_FREE', /the block there is free already$/)
   t.throws(() => heap.free(large), { code: 'ERR_TESSALLOC_NOT_OWNED' })
   t.throws(() => heap.realloc(small, 10), { code: 'ERR_TESSALLOC_NOT_OWNED' })
-  t.deepEqual(heap.check(), { inFlight: 0 })
+  t.deepEqual(heap.check(), { faults: [], inFlight: 0 })
 })
 
 test('cells: filled once, emptied once, by name too', (t) => {
@@ -167,7 +176,7 @@ test('cells: filled once, emptied once, by name too', (t) => {
   t.is(heap.roots.get('mailbox'), 0)
   for (const bad of [3, 0, -4, 2 ** 31, 6.5]) t.throws(() => heap.allocAt(bad, 8), { code: 'ERR_TESSALLOC_NOT_OWNED' })
   t.is(heap.stats().allocatedBlocks, 1, 'the name')
-  t.deepEqual(heap.check(), { inFlight: 0 })
+  t.deepEqual(heap.check(), { faults: [], inFlight: 0 })
 })
 
 test('strings come back as they were', (t) => {
@@ -304,10 +313,12 @@ test('two users of one heap: blocks of one are freed by the other, and dispose l
     t.is(new Set(Array.from({ length: 20_000 }, (_, index) => heap.alloc(index % 500))).size, 20_000)
   }
   t.is(heap.stats().workers, 1)
-  t.deepEqual(heap.check(), { inFlight: 0 })
+  t.deepEqual(heap.check(), { faults: [], inFlight: 0 })
 })
 
 test('sizes and names that no heap has', (t) => {
+  t.throws(() => new SharedHeap(5 as never), { code: 'ERR_TESSALLOC_INVALID_OPTION' })
+  t.throws(() => new SharedHeap({ name: 5 as never }), { code: 'ERR_TESSALLOC_INVALID_OPTION' })
   for (const options of [
     { bytes: -1 },
     { bytes: 1.5 },
@@ -365,13 +376,33 @@ test('check: an invariant that is broken is told', (t) => {
   const block = heap.alloc(64)
   heap.free(block)
   new Uint32Array(heap.buffer)[headAt(3) * 2] = block << 2
-  throwsCode(t, () => heap.check(), 'ERR_TESSALLOC_CORRUPT', /^The shared heap is corrupt: S8: block \d+ in/)
+  t.regex(heap.check().faults.join(), /^S8: block \d+ in .* is in .* too/)
 })
 
-test('reap: not this thread, and nothing for one without a slot', (t) => {
+test('reap: not this thread, nor one that has ended already, and nothing for one without a slot', (t) => {
   using heap = new SharedHeap()
   throwsCode(t, () => heap.reap(0.5), 'ERR_TESSALLOC_INVALID_SIZE', /received 0.5$/)
+  throwsCode(t, () => heap.reap(threadId), 'ERR_TESSALLOC_INVALID_SIZE', /which is this one$/)
+  t.throws(() => heap.reapOnExit({ threadId: -1 } as Worker), { code: 'ERR_TESSALLOC_INVALID_SIZE' })
   t.deepEqual(heap.reap(123_456), { workers: 0, blocks: 0, inFlight: 0, pages: 0 })
+})
+
+test('allocAt: a heap that is disposed in its init has the block back', (t) => {
+  using heap = new SharedHeap()
+  const user = SharedHeap.from(heap.buffer)
+  const cell = heap.roots.cell('cell')
+  throwsCode(t, () => user.allocAt(cell, 64, () => user.dispose()), 'ERR_TESSALLOC_DISPOSED', /was disposed$/)
+  t.is(heap.roots.get('cell'), 0)
+  t.is(heap.stats().allocatedBlocks, 1, 'the name')
+  t.deepEqual(heap.check(), { faults: [], inFlight: 0 })
+})
+
+test('a large block gets the pages at the end of the heap, and those it grows by', (t) => {
+  using heap = new SharedHeap({ bytes: 5 * pageBytes, maxBytes: 9 * pageBytes })
+  const block = heap.alloc(8 * pageBytes - pageHeadBytes)
+  t.true(heap.holds(block))
+  heap.free(block)
+  t.false(heap.holds(block))
 })
 
 test('structs and roots of a disposed heap say so', (t) => {

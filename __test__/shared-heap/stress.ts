@@ -23,6 +23,8 @@ export interface StressResult {
   readonly reaped: ReapResult
   /** Blocks that are allocated after everything known was freed. */
   readonly lost: number
+  /** What {@link SharedHeap.check} found. */
+  readonly faults: readonly string[]
   /** Blocks in flight that no reap has found. */
   readonly inFlight: number
   readonly bytes: number
@@ -94,13 +96,21 @@ export async function stress({ seats, operations, killEveryMs, seed }: StressOpt
     }),
   )
   if (failure !== undefined) throw failure
-  const { inFlight } = heap.check()
+  const { faults, inFlight } = heap.check()
   for (const block of [...ledgers, mail]) {
     for (let cell = block; cell < block + heap.usableSize(block); cell += 4) heap.freeAt(cell)
     heap.free(block)
   }
   heap.free(control)
-  heap.check()
+  const after = heap.check()
   const { allocatedBlocks, bytes } = heap.stats()
-  return { operations: total, kills, reaped, lost: allocatedBlocks, inFlight, bytes }
+  return {
+    operations: total,
+    kills,
+    reaped,
+    lost: allocatedBlocks,
+    inFlight,
+    faults: [...faults, ...after.faults],
+    bytes,
+  }
 }

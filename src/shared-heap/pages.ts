@@ -52,7 +52,7 @@ export function claim(m: Memory, count: number): number {
       if (entryKind(blocking) === pageClaimed || blocking === pageFree) met = true
       first += found + (entryKind(blocking) === pageLarge ? entryValue(blocking) : 1)
     }
-    if (grow(m, count)) continue
+    if (grow(m, count - freeAtEnd(m, count - 1))) continue
     if (!met || attempt === repeats) return 0
   }
 }
@@ -60,6 +60,14 @@ export function claim(m: Memory, count: number): number {
 /** Claims one page if it is free: reads before it writes, so that a search does not take the lines of others. */
 function isClaimed(m: Memory, word: number, entry: number): boolean {
   return load(m, word) === pageFree && swap(m, word, pageFree, entry) === pageFree
+}
+
+/** Free pages at the end of the heap, at most `most`: with those it grows by they make a run. */
+function freeAtEnd(m: Memory, most: number): number {
+  const pages = m.limit >>> pageShift
+  let free = 0
+  while (free < most && load(m, pageTableWord + pages - 1 - free) === pageFree) free++
+  return free
 }
 
 /** Gives back a run of this worker, from its end (S2). `first` is claimed, the others follow it as `interior`. */

@@ -1,6 +1,6 @@
 import { threadId, type Worker } from 'node:worker_threads'
 import { TessallocError, type TessallocErrorCode } from '../errors.ts'
-import { checkInteger, disposedError } from '../validate.ts'
+import { checkInteger, checkOptions, disposedError, invalidOption } from '../validate.ts'
 import { check, count } from './check.ts'
 import { FieldViews, fieldOf } from './fields.ts'
 import { create, maxBytesOf, nameOf, open, pagesFor } from './header.ts'
@@ -188,6 +188,12 @@ export class SharedHeap implements Disposable {
     return emptyCell(this.#m, word)
   }
 
+  /** Whether a block that is handed out starts at `offset`. */
+  holds(offset: number): boolean {
+    this.#live()
+    return this.#isBlock(offset)
+  }
+
   /** Bytes that may be written at `offset`: at least what was asked for. Throws `ERR_TESSALLOC_NOT_OWNED` when no block is there. */
   usableSize(offset: number): number {
     const sizeClass = this.#classOf('measure', offset)
@@ -278,13 +284,11 @@ export class SharedHeap implements Disposable {
   }
 
   /**
-   * Compares all records of the heap with each other. No other thread may use it meanwhile. Throws `ERR_TESSALLOC_CORRUPT` with what is wrong.
-   * Cost: about ten times {@link stats}.
+   * Compares all records of the heap with each other; `faults` names what is wrong, with the invariant, and is empty for a whole heap. No
+   * other thread may use the heap meanwhile. Cost: about ten times {@link stats}.
    */
   check(): SharedHeapCheck {
-    const { inFlight, faults } = check(this.#live())
-    if (faults.length > 0) fail('ERR_TESSALLOC_CORRUPT', `The shared heap is corrupt: ${faults.slice(0, 5).join('; ')}`)
-    return { inFlight }
+    return check(this.#live())
   }
 
   /**
@@ -295,17 +299,15 @@ export class SharedHeap implements Disposable {
    */
   reap(id: number): ReapResult {
     const m = this.#live()
-    if (!Number.isInteger(id) || id < 0 || id > threadIdMax || id === threadId) {
-      const text = `Cannot reap: expected the number of a thread that has ended, received ${id}`
-      fail('ERR_TESSALLOC_INVALID_SIZE', `${text}${id === threadId ? ', which is this thread' : ''}`)
-    }
+    checkThread('reap', id)
     return reapThread(m, id)
   }
 
-  /** Reaps the worker when it has ended. Call it right after the worker was made. */
+  /** Reaps the worker when it has ended. Call it right after the worker was made. Errors as {@link reap}: also for one that has ended. */
   reapOnExit(worker: Worker): void {
     this.#live()
     const { threadId: id } = worker
+    checkThread('reap on exit', id)
     worker.once('exit', () => {
       if (!this.disposed) this.reap(id)
     })
@@ -406,9 +408,11 @@ export class SharedHeap implements Disposable {
     let isPublished = false
     try {
       init?.(block)
+      this.#live()
       isPublished = publish(m)
     } finally {
-      if (!isPublished) {
+      // Whoever disposes the heap in `init` has the block taken back by that.
+      if (!isPublished && !this.disposed) {
         discard(m, block, mark)
         set(m, m.slot + heldWord, 0)
       }
@@ -443,6 +447,19 @@ function fail(code: TessallocErrorCode, text: string): never {
   throw new TessallocError(code, text)
 }
 
-function bufferFor({ bytes = 2 ** 20, maxBytes = bytes, name = '' }: SharedHeapOptions): SharedArrayBuffer {
+function bufferFor(options: SharedHeapOptions): SharedArrayBuffer {
+  const action = 'create shared heap'
+  checkOptions(action, options)
+  const { bytes = 2 ** 20, maxBytes = bytes, name = '' } = options
+  if (typeof name !== 'string') throw invalidOption(action, 'name', 'a string', name)
   return create(bytes, maxBytes, name)
+}
+
+/** A thread other than this, by its number. */
+function checkThread(action: string, id: number): void {
+  checkInteger(action, 'the number of a thread', id, 0, threadIdMax)
+  if (id === threadId) {
+    const text = `Cannot ${action}: the number must be that of a thread that ends, received ${id}, which is this one`
+    fail('ERR_TESSALLOC_INVALID_SIZE', text)
+  }
 }

@@ -23,8 +23,9 @@ export function register(m: Memory, threadId: number): number {
   return 0
 }
 
-/** Brings what the magazines hold to the stacks and releases the slot. */
+/** Takes back what is held, brings what the magazines hold to the stacks, and releases the slot. */
 export function release(m: Memory): void {
+  recover(m)
   flush(m)
   store(m, m.slot + statusWord, 0)
 }

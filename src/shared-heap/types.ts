@@ -35,6 +35,8 @@ export interface SharedHeapStats {
 
 /** What {@link SharedHeap.check} found. */
 export interface SharedHeapCheck {
+  /** What does not agree, each with the invariant it breaks; none in a whole heap. */
+  readonly faults: readonly string[]
   /** Blocks and pages that workers which ended had in flight: 0 after they were reaped. */
   readonly inFlight: number
 }
