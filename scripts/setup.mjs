@@ -16,7 +16,7 @@ const tasks = {
   build: { file: 'scripts/build.ts', rust: true },
   'install-c': { file: 'scripts/install-c.ts', rust: true },
   packages: { file: 'scripts/packages.ts', rust: false },
-  docs: { file: 'scripts/docs.ts', rust: false },
+  docs: { file: 'scripts/docs.ts', rust: true },
   coverage: { file: 'scripts/coverage.ts', rust: false },
   bench: { file: 'benches/run.ts', rust: true },
   'bench-node': { file: 'benches/node/run.ts', rust: false },

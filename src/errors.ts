@@ -44,8 +44,10 @@ export const loadErrorCodes: ReadonlySet<TessallocErrorCode> = new Set([
 
 /** Every error of this package that is not a plain `TypeError` or `RangeError`. `code` is stable, the text is not. */
 export class TessallocError extends Error {
+  /** What went wrong; stable from version to version. */
   readonly code: TessallocErrorCode
 
+  /** Makes an error; the package does. `message` names the action, what was expected, and the value. */
   constructor(code: TessallocErrorCode, message: string, options?: ErrorOptions) {
     super(message, options)
     this.name = 'TessallocError'

@@ -323,6 +323,7 @@ export class SharedHeap implements Disposable {
     release(m)
   }
 
+  /** The same as {@link SharedHeap.dispose}. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -9,6 +9,7 @@ export type StructAccess<F extends StructFields> = { readonly [K in keyof F]: Fi
 
 /** A layout of fields, made by {@link defineStruct}; the same in every worker that defines it the same. */
 export interface Struct<F extends StructFields> {
+  /** What it was defined with. */
   readonly fields: F
   /** Where each field lies. Unit: bytes. */
   readonly at: { readonly [K in keyof F]: number }

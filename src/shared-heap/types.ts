@@ -10,6 +10,7 @@ export interface SharedHeapOptions {
 
 /** What {@link SharedHeap.stats} counts. Blocks at hand of a worker are free. */
 export interface SharedHeapStats {
+  /** What it was given; empty where it was given none. */
   readonly name: string
   /** Size of the buffer now. Unit: bytes. */
   readonly bytes: number
@@ -55,6 +56,8 @@ export interface ReapResult {
 
 /** A constructor of typed arrays. */
 export interface TypedArrayOf<T> {
+  /** Bytes of an item. */
   readonly BYTES_PER_ELEMENT: number
+  /** Makes a view of `length` items from `offset` bytes on. */
   new (buffer: SharedArrayBuffer, offset: number, length: number): T
 }
