@@ -45,6 +45,9 @@ export interface Protocol {
   getByte(m: Memory, index: number): Run<number>
 }
 
+/** By source. */
+const compiled = new Map<string, string>()
+
 /** The protocol as generators over `accesses`. `break` replaces text of the source, to see the checker find it. */
 function compile(
   accesses: Record<string, unknown>,
@@ -79,10 +82,11 @@ function compile(
     }
     return (file) => ts.visitNode(file, visit) as ts.SourceFile
   }
-  const { outputText } = ts.transpileModule(source, {
-    compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
-    transformers: { before: [toGenerators] },
-  })
+  const compilerOptions = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext }
+  const outputText =
+    compiled.get(source) ??
+    ts.transpileModule(source, { compilerOptions, transformers: { before: [toGenerators] } }).outputText
+  compiled.set(source, outputText)
   const names: Record<string, unknown> = { ...layout, ...memory, ...accesses, slotsMax }
   const body = `${outputText.replace(/^export \{.*$/gm, '')}\nreturn { ${declared.join(', ')} }`
   return { ...new Function(...Object.keys(names), body)(...Object.values(names)), ...accesses } as Protocol

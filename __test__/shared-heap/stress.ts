@@ -10,8 +10,8 @@ export interface StressOptions {
   readonly seats: number
   /** Allocations and frees, of all workers together. */
   readonly operations: number
-  /** Time between two kills. Unit: milliseconds. */
-  readonly killEveryMs: number
+  /** Workers killed at least, each after it has begun its work. */
+  readonly kills: number
   readonly seed: number
 }
 
@@ -33,7 +33,7 @@ export interface StressResult {
 const cells = 256
 
 /** Runs to the end; throws when a worker found a block that was written over, or the heap is corrupt. */
-export async function stress({ seats, operations, killEveryMs, seed }: StressOptions): Promise<StressResult> {
+export async function stress({ seats, operations, kills: wanted, seed }: StressOptions): Promise<StressResult> {
   using heap = new SharedHeap({ bytes: 2 ** 20, maxBytes: 2 ** 28, name: 'stress' })
   const zeroed = (bytes: number) => {
     const block = heap.alloc(bytes)
@@ -74,15 +74,18 @@ export async function stress({ seats, operations, killEveryMs, seed }: StressOpt
     return worker
   }
   const workers = Array.from({ length: seats }, (_, seat) => start(seat))
+  /** What each seat had done when its worker was made: one that has not begun has nothing to lose. */
+  const before = new Int32Array(seats)
   let kills = 0
-  while (done() < operations && failure === undefined) {
-    await sleep(killEveryMs)
+  while ((done() < operations || kills < wanted) && failure === undefined) {
+    await sleep(5)
     const seat = random(seats)
+    if (done() < (operations * kills) / wanted || flags[1 + seat] === before[seat]) continue
     const victim = workers[seat] as Worker
     const { threadId } = victim
-    // One that has not begun has nothing to lose.
     await victim.terminate()
     reap(threadId)
+    before[seat] = flags[1 + seat] as number
     workers[seat] = start(seat)
     kills++
   }

@@ -1,7 +1,7 @@
 /**
- * `npm run bench-node`: arenas, pools and heaps of the npm package beside what Node and others have.
+ * `npm run bench-node`: arenas, pools, heaps and sharing of the npm package beside what Node and others have.
  *
- *     npm run bench-node                                  about three minutes
+ *     npm run bench-node                                  about five minutes
  *     npm run bench-node -- --quick --only alloc,pool     some workloads, less work
  *     npm run bench-node -- --record node                 a record: benches/records/<date>-node.md and .json
  *

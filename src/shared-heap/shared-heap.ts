@@ -118,7 +118,7 @@ export class SharedHeap implements Disposable {
 
   /**
    * A block of at least `bytes`, aligned to 16; its contents are undefined. Returns its offset. Throws `ERR_TESSALLOC_OUT_OF_MEMORY`, and
-   * `ERR_TESSALLOC_INVALID_SIZE` for what is no integer from 0 to 1 GiB. Cost: about 10 ns, with no atomic operation, while the
+   * `ERR_TESSALLOC_INVALID_SIZE` for what is no integer from 0 to 1 GiB. Cost: about 20 ns, with no atomic operation, while the
    * worker has a block of that size at hand.
    *
    * A worker that is killed before it has stored the offset loses the block: where that may happen, use {@link allocAt}.
@@ -133,7 +133,7 @@ export class SharedHeap implements Disposable {
   /**
    * Frees the block at `offset`, whoever allocated it. Throws `ERR_TESSALLOC_DOUBLE_FREE` when it is free already, told by the byte of
    * state that each block has (until the block is handed out again); `ERR_TESSALLOC_NOT_OWNED` when no block starts there. Cost: one
-   * atomic operation, about 15 ns.
+   * atomic operation, about 30 ns.
    */
   free(offset: number): void {
     const m = this.#m
@@ -253,7 +253,7 @@ export class SharedHeap implements Disposable {
   /**
    * A typed array of `length` elements over the block at `offset`, by default over all of it. Must not be used after the block is freed.
    * Throws `ERR_TESSALLOC_NOT_OWNED` when no block is there, `ERR_TESSALLOC_INVALID_SIZE` when it is too small. Cost: that of a new typed
-   * array, about 50 ns; {@link struct} has none.
+   * array, about 30 ns; {@link struct} has none.
    */
   array<T>(type: TypedArrayOf<T>, offset: number, length?: number): T {
     const usable = this.usableSize(offset)
