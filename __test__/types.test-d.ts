@@ -1,5 +1,7 @@
 // Checked by the compiler alone: `npm test` runs it as the step "types".
+import { metrics } from '@opentelemetry/api'
 import { expectTypeOf } from 'expect-type'
+import { Registry } from 'prom-client'
 import {
   Arena,
   type ArenaMark,
@@ -16,11 +18,23 @@ import {
   type HeapOptions,
   type HeapPageInfo,
   type HeapStats,
+  type Limits,
   type MemoryUsage,
   memoryUsage,
+  memoryUsageIndex,
+  onPressure,
+  type OptionInfo,
+  type OptionName,
+  openTelemetry,
+  options,
+  type Pressure,
   type PurgeResult,
+  prometheus,
   purge,
+  type Registration,
+  setLimit,
   SharedHeap,
+  sizeClasses,
   type Status,
   status,
   TessallocError,
@@ -34,6 +48,22 @@ expectTypeOf<Status['path']>().toEqualTypeOf<string | null>()
 expectTypeOf(memoryUsage()).toEqualTypeOf<MemoryUsage>()
 expectTypeOf<MemoryUsage[keyof MemoryUsage]>().toEqualTypeOf<number>()
 expectTypeOf(memoryUsage.fast).toEqualTypeOf<(out: Float64Array) => Float64Array>()
+
+expectTypeOf(memoryUsageIndex.resident).toEqualTypeOf<7>()
+
+expectTypeOf(options.get('TESSALLOC_SCAVENGER')).toEqualTypeOf<boolean>()
+expectTypeOf(options.get('TESSALLOC_PURGE_DELAY')).toEqualTypeOf<number>()
+expectTypeOf(options.info('TESSALLOC_KEEP')).toEqualTypeOf<OptionInfo<'TESSALLOC_KEEP'>>()
+expectTypeOf(options.list()).toEqualTypeOf<readonly OptionInfo[]>()
+expectTypeOf<OptionInfo['name']>().toEqualTypeOf<OptionName>()
+
+expectTypeOf(setLimit).toEqualTypeOf<(limits: Limits) => Required<Limits>>()
+expectTypeOf(onPressure).toEqualTypeOf<(callback: (pressure: Pressure) => void) => Registration>()
+expectTypeOf<Pressure['cause']>().toEqualTypeOf<'soft-limit' | 'container' | 'system'>()
+expectTypeOf<Registration>().toExtend<Disposable>()
+expectTypeOf(prometheus).toBeCallableWith(new Registry())
+expectTypeOf(openTelemetry).toBeCallableWith(metrics.getMeter('test'))
+expectTypeOf(sizeClasses().classes[0]?.blockBytes).toEqualTypeOf<number | undefined>()
 
 expectTypeOf(purge).toEqualTypeOf<() => PurgeResult>()
 expectTypeOf<PurgeResult['via']>().toEqualTypeOf<'tessalloc' | 'glibc' | 'none'>()
@@ -76,6 +106,10 @@ new Arena({ backing: 'js' })
 purge().before = 1
 // @ts-expect-error an array of numbers is no Float64Array
 memoryUsage.fast([0])
+// @ts-expect-error a switch takes no number
+options.set('TESSALLOC_SCAVENGER', 1)
+// @ts-expect-error options are a closed set
+options.get('TESSALLOC_OTHER')
 // @ts-expect-error codes are a closed set
 new TessallocError('ERR_OTHER', '')
 

@@ -8,8 +8,28 @@ export { Arena, type ArenaMark, type ArenaOptions } from './arena.ts'
 export { type BufferLease, BufferPool, type BufferPoolOptions, type BufferPoolStats } from './buffer-pool.ts'
 export { TessallocError, type TessallocErrorCode } from './errors.ts'
 export { Heap, type HeapBlock, type HeapOptions, type HeapPageInfo, type HeapStats } from './heap.ts'
-export { type MemoryUsage, type MemoryUsageFunction, memoryUsage, memoryUsageFields } from './memory-usage.ts'
+export { type Limits, setLimit } from './limits.ts'
+export {
+  type MemoryUsage,
+  type MemoryUsageFunction,
+  memoryUsage,
+  memoryUsageIndex,
+  memoryUsageLength,
+} from './memory-usage.ts'
+export { type OpenTelemetryMeter, openTelemetry, type PrometheusRegistry, prometheus } from './metrics.ts'
+export {
+  type OptionInfo,
+  type OptionName,
+  type OptionSource,
+  type Options,
+  type OptionUnit,
+  type OptionUnits,
+  type OptionValue,
+  options,
+} from './options.ts'
+export { onPressure, type Pressure } from './pressure.ts'
 export { type PurgeResult, purge } from './purge.ts'
+export type { Registration } from './registration.ts'
 export type { AtomicField, Field, FieldOf, FieldType } from './shared-heap/fields.ts'
 export type { Roots } from './shared-heap/roots.ts'
 export { SharedHeap } from './shared-heap/shared-heap.ts'
@@ -21,5 +41,6 @@ export type {
   SharedHeapStats,
   TypedArrayOf,
 } from './shared-heap/types.ts'
+export { type SizeClasses, type SizeClassUsage, sizeClasses } from './size-classes.ts'
 export type { Backing } from './slab.ts'
 export { type Status, status } from './status.ts'

@@ -19,6 +19,22 @@ export interface AllocatorInfo {
 /** Microseconds of CPU that ended child processes of this process have used, with their own children that they waited for. */
 export declare function childCpuMicros(): number
 
+/** Figures of one size class. */
+export interface ClassRow {
+  /** Bytes of a block. */
+  blockBytes: number
+  /** Pages of the class. */
+  pages: number
+  /** Those of them that no thread owns. */
+  ownerlessPages: number
+  /** Blocks that left the pages. */
+  blocksUsed: number
+  /** Blocks made so far. */
+  blocksMade: number
+  /** Blocks that fit. */
+  blocksFit: number
+}
+
 /** Detaches an ArrayBuffer: every view of it has length 0 from now on, and its memory goes back. */
 export declare function detach(buffer: ArrayBuffer): void
 
@@ -35,8 +51,37 @@ export declare function discard(memory: Uint8Array): number
 export declare function exec(words: Array<string>, descriptors: number): number
 
 /**
- * Writes mapped, committed, allocated, retained, metadata, committed at its peak, and purged bytes, in this order.
- * NaN is written for what the allocator does not tell. `out` must hold seven numbers; a shorter one is filled as far as it goes.
+ * Has a function of this thread called on pressure, in place of the one before; undefined: none. False if there can be no
+ * background thread.
+ */
+export declare function listenToPressure(listener?: (cause: number, isSevere: boolean, heldBytes: number, limitBytes: number) => void): boolean
+
+/** An option as the core's table has it. */
+export interface LiveOption {
+  /** Its name in the environment. */
+  name: string
+  /** What it does, in a sentence or two. */
+  doc: string
+  /** What its value counts: 0 a switch, 1 milliseconds, 2 bytes, 3 a count. */
+  unit: number
+  /** Who gave the value: 0 the default, 1 the program, 2 the environment, 3 a call while it runs. */
+  source: number
+  /** The value in force. */
+  value: number
+  /** The value where nobody gives another one. */
+  defaultValue: number
+  /** The least value that it takes. */
+  least: number
+  /** The greatest. */
+  most: number
+}
+
+/** The options in force in this process, in the order of the core's table. */
+export declare function liveOptions(): Array<LiveOption>
+
+/**
+ * Writes tessalloc's own figures: mapped, committed, allocated, retained, metadata, committed at its peak, purged and resident
+ * bytes, threads, in this order. A shorter `out` is filled as far as it goes.
  */
 export declare function memoryFigures(out: Float64Array): void
 
@@ -70,6 +115,27 @@ export interface OptionRow {
 /** All options, in the order of the core's table. */
 export declare function optionTable(): Array<OptionRow>
 
+/** What all pages hold, by size class. */
+export declare function pageRows(): PageRows
+
+/** Figures of all pages. */
+export interface PageRows {
+  /** Size classes that have pages, by rising block size. */
+  classes: Array<ClassRow>
+  /** Pages that hold threads' first blocks, of all small classes. */
+  mixedPages: number
+  /** Their blocks. */
+  mixedBlocksUsed: number
+  /** Large blocks in use. */
+  largeBlocks: number
+  /** Their bytes. */
+  largeBytes: number
+  /** Large blocks that threads keep ready. */
+  warmBlocks: number
+  /** Their bytes. */
+  warmBytes: number
+}
+
 /** Gives unused memory of the whole process back to the system now. */
 export declare function purge(): Purged
 
@@ -80,3 +146,15 @@ export interface Purged {
   /** Bytes given back as the allocator counts them; NaN where it does not say. */
   returnedBytes: number
 }
+
+/** Sets the option of a number to a whole number. False: it does not take it. */
+export declare function setLiveOption(number: number, value: number): boolean
+
+/** Sets the option of a number to a text as the environment has it. False: it does not take it. */
+export declare function setLiveOptionText(number: number, text: string): boolean
+
+/**
+ * Writes the figures of whoever serves `malloc` of the process beside tessalloc, in the order of `memoryFigures`. NaN is
+ * written for what it does not tell; false: it tells nothing.
+ */
+export declare function systemFigures(out: Float64Array): boolean

@@ -762,6 +762,12 @@ typedef struct tessalloc_table_s {
   void (*free)(void *block);
   size_t (*usable_size)(const void *block);
   int (*is_ours)(const void *address);
+  void (*page_stats)(tessalloc_page_stats_t *out, int (*visit)(const tessalloc_class_stats_t *, void *arg), void *arg);
+  int (*option_info)(int option, tessalloc_option_info_t *out);
+  int (*option_set)(int option, uint64_t value);
+  int (*option_set_text)(int option, const char *text);
+  /* As tessalloc_on_pressure, but beside all other functions; `on` 0: no more. 0 if there can be none, or no further one (15). */
+  int (*listen)(tessalloc_on_pressure_t call, void *argument, int on);
 } tessalloc_table_t;
 
 const tessalloc_table_t *tessalloc_table_v1(void);

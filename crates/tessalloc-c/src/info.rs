@@ -173,7 +173,7 @@ threads          = %12zu
         dprintf(
             2,
             format.as_ptr().cast::<c_char>(),
-            crate::own::VERSION_TEXT.as_ptr().cast::<c_char>(),
+            tessalloc::table::VERSION_TEXT.as_ptr(),
             stats.committed_bytes as usize,
             stats.allocated_bytes as usize,
             stats.retained_bytes as usize,

@@ -1,24 +1,9 @@
 //! The options of `include/tessalloc.h`: numbers, names and units are those of the core's table.
 use core::ffi::{CStr, c_char, c_int};
-use core::ptr::{copy_nonoverlapping, null};
+use core::ptr::null;
 
 use tessalloc::Opt;
-
-/// `tessalloc_option_info_t`. Later versions only append.
-#[repr(C)]
-pub struct Info {
-    struct_bytes: u32,
-    unit: u32,
-    source: u32,
-    /// Zero: what stands behind it is aligned to 8.
-    padding: u32,
-    value: u64,
-    default_value: u64,
-    least: u64,
-    most: u64,
-    name: *const c_char,
-    doc: *const c_char,
-}
+use tessalloc::table::{self, OptionInfo};
 
 fn of_number(option: c_int) -> Option<Opt> {
     Opt::ALL.get(usize::try_from(option).ok()?).copied()
@@ -55,8 +40,7 @@ pub extern "C" fn tessalloc_option_get(option: c_int) -> u64 {
 /// Sets a value: 0, EINVAL for no such option, ERANGE for a value that it does not take.
 #[unsafe(no_mangle)]
 pub extern "C" fn tessalloc_option_set(option: c_int, value: u64) -> c_int {
-    let Some(opt) = of_number(option) else { return libc::EINVAL };
-    opt.set(value).map_or(libc::ERANGE, |()| 0)
+    table::option_set(option, value)
 }
 
 /// Sets a value as the environment gives it: 0, EINVAL for no such option, ERANGE for a text that is no value of it.
@@ -65,10 +49,8 @@ pub extern "C" fn tessalloc_option_set(option: c_int, value: u64) -> c_int {
 /// - `text` is null or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tessalloc_option_set_text(option: c_int, text: *const c_char) -> c_int {
-    let Some(opt) = of_number(option) else { return libc::EINVAL };
     // SAFETY: the caller's duty.
-    let value = unsafe { text_of(text) }.and_then(|text| opt.parse(text));
-    value.and_then(|value| opt.set(value).ok()).map_or(libc::ERANGE, |()| 0)
+    unsafe { table::option_set_text(option, text) }
 }
 
 /// Writes as much of what is known of an option as the caller's struct holds: 0, EINVAL for no such option.
@@ -76,27 +58,9 @@ pub unsafe extern "C" fn tessalloc_option_set_text(option: c_int, text: *const c
 /// # Safety
 /// - `out` points to a `tessalloc_option_info_t` of `out->struct_bytes` bytes, at least 4.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tessalloc_option_info(option: c_int, out: *mut Info) -> c_int {
-    let Some(opt) = of_number(option) else { return libc::EINVAL };
-    let (least, most) = opt.range();
+pub unsafe extern "C" fn tessalloc_option_info(option: c_int, out: *mut OptionInfo) -> c_int {
     // SAFETY: the caller's duty.
-    let room = unsafe { (&raw const (*out).struct_bytes).read() } as usize;
-    let bytes = room.min(size_of::<Info>());
-    let info = Info {
-        struct_bytes: bytes as u32,
-        unit: opt.unit() as u32,
-        source: opt.source() as u32,
-        padding: 0,
-        value: opt.value(),
-        default_value: opt.default_value(),
-        least,
-        most,
-        name: opt.c_name().as_ptr(),
-        doc: opt.c_doc().as_ptr(),
-    };
-    // SAFETY: `bytes` is within both structs; they don't overlap, `info` is a local.
-    unsafe { copy_nonoverlapping((&raw const info).cast::<u8>(), out.cast::<u8>(), bytes) };
-    0
+    unsafe { table::option_info(option, out) }
 }
 
 /// Writes every option with its value, and who gave it, to standard error.

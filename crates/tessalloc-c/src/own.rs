@@ -1,95 +1,16 @@
 //! The functions of `include/tessalloc.h`.
 use core::ffi::{c_char, c_int, c_void};
 
+use tessalloc::table::{self, Table};
 use tessalloc::{Stats, raw};
 
 use crate::malloc::{at_least_16, fail, or_no_memory};
 use crate::stats::fill;
 
-/// The core's version as a C string.
-pub(crate) static VERSION_TEXT: [u8; tessalloc::VERSION.len() + 1] = {
-    let mut text = [0; tessalloc::VERSION.len() + 1];
-    let mut index = 0;
-    while index < tessalloc::VERSION.len() {
-        text[index] = tessalloc::VERSION.as_bytes()[index];
-        index += 1;
-    }
-    text
-};
-
-/// The functions that another copy of tessalloc in the process needs to speak to this one. Later versions only append.
-#[repr(C)]
-pub struct Table {
-    /// 1.
-    version: u32,
-    /// Bytes of the table, for fields appended later.
-    bytes: u32,
-    version_text: extern "C" fn() -> *const c_char,
-    stats: unsafe extern "C" fn(*mut Stats),
-    purge: extern "C" fn() -> usize,
-    malloc: extern "C" fn(usize) -> *mut c_void,
-    free: unsafe extern "C" fn(*mut c_void),
-    usable_size: unsafe extern "C" fn(*const c_void) -> usize,
-    is_ours: extern "C" fn(*const c_void) -> c_int,
-}
-
-/// In the table stand inner functions: what a program puts in the place of `malloc` or of `tessalloc_malloc` is not this copy.
-/// They have a section of their own, or LLVM would merge them with the exported functions that they equal, and the table would
-/// reach those by name.
-static TABLE: Table = Table {
-    version: 1,
-    bytes: size_of::<Table>() as u32,
-    version_text: inner_version,
-    stats: inner_stats,
-    purge: inner_purge,
-    malloc: inner_malloc,
-    free: inner_free,
-    usable_size: inner_usable_size,
-    is_ours: inner_is_ours,
-};
-
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
-extern "C" fn inner_version() -> *const c_char {
-    VERSION_TEXT.as_ptr().cast()
-}
-
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
-unsafe extern "C" fn inner_stats(out: *mut Stats) {
-    // SAFETY: the caller of the table keeps the duties of `tessalloc_stats`.
-    unsafe { fill(out, &tessalloc::stats()) };
-}
-
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
-extern "C" fn inner_purge() -> usize {
-    tessalloc::purge()
-}
-
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
-extern "C" fn inner_malloc(size: usize) -> *mut c_void {
-    or_no_memory(raw::malloc(size))
-}
-
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
-unsafe extern "C" fn inner_free(block: *mut c_void) {
-    // SAFETY: the caller of the table keeps the duties of `free`.
-    unsafe { raw::free(block.cast()) };
-}
-
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
-unsafe extern "C" fn inner_usable_size(block: *const c_void) -> usize {
-    // SAFETY: the caller of the table keeps the duties of `malloc_usable_size`.
-    unsafe { raw::usable_size(block.cast()) }
-}
-
-#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
-extern "C" fn inner_is_ours(address: *const c_void) -> c_int {
-    c_int::from(raw::is_ours(address.cast()))
-}
-
 /// The table, for another copy of tessalloc that finds it by name.
 #[unsafe(no_mangle)]
 pub extern "C" fn tessalloc_table_v1() -> &'static Table {
-    &TABLE
+    &table::OWN
 }
 
 /// Where the figures lie in this process's memory, for readers outside of it.
@@ -100,7 +21,7 @@ pub static tessalloc_view_v1: tessalloc::view::View = tessalloc::view::View::new
 /// The version as text, e.g. `1.2.3`.
 #[unsafe(no_mangle)]
 pub extern "C" fn tessalloc_version() -> *const c_char {
-    VERSION_TEXT.as_ptr().cast()
+    table::VERSION_TEXT.as_ptr()
 }
 
 /// Fills `out`, whose `struct_bytes` the caller has set.

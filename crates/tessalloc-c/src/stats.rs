@@ -3,11 +3,12 @@
 //! | structure | head | who makes it |
 //! |-----------|------|--------------|
 //! | [`ProcessInfo`] | version and bytes | the caller, perhaps of an older header: as much is filled as fits |
-//! | [`Class`], [`Pages`] | bytes | the library: a caller of an older header knows its beginning |
+//! | [`Class`](tessalloc::table::Class), [`Pages`] | bytes | the library: a caller of an older header knows its beginning |
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::ptr::copy_nonoverlapping;
 
-use tessalloc::{ClassStats, HeapStats, OtherPages, PageStats, Query, QueryError, RawOnError, RawOutput, Sink};
+pub(crate) use tessalloc::table::fill;
+use tessalloc::table::{Pages, Visit, show_pages};
+use tessalloc::{HeapStats, Query, QueryError, RawOnError, RawOutput, Sink};
 
 use crate::heap::source;
 
@@ -28,38 +29,6 @@ pub struct ProcessInfo {
     commit_bytes: u64,
     minor_faults: u64,
     major_faults: u64,
-}
-
-/// `tessalloc_class_stats_t`.
-#[repr(C)]
-pub struct Class {
-    struct_bytes: u64,
-    figures: ClassStats,
-}
-
-/// `tessalloc_page_stats_t`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Pages {
-    version: u32,
-    struct_bytes: u32,
-    figures: OtherPages,
-}
-
-/// Copies as much of `from` as the caller's structure holds, and says in it how much that is.
-///
-/// # Safety
-/// - Both structures begin with the words of version and bytes; `out` has the bytes that its second word says, at least 8.
-pub(crate) unsafe fn fill<T>(out: *mut T, from: &T) {
-    let out = out.cast::<u32>();
-    // SAFETY: the caller's duty: the two words are there; what is copied lies within both structures, which don't overlap.
-    unsafe {
-        let bytes = (out.add(1).read() as usize).min(size_of::<T>());
-        if bytes >= 2 * size_of::<u32>() {
-            copy_nonoverlapping((&raw const *from).cast::<u8>(), out.cast::<u8>(), bytes);
-            out.add(1).write(bytes as u32);
-        }
-    }
 }
 
 /// Fills `out` with what the system says of the process.
@@ -95,28 +64,7 @@ pub unsafe extern "C" fn tessalloc_process_info(out: *mut ProcessInfo) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tessalloc_page_stats(out: *mut Pages, visit: Option<Visit>, arg: *mut c_void) {
     // SAFETY: the caller's duty.
-    unsafe { show(&tessalloc::page_stats(), out, visit, arg) };
-}
-
-/// What is called with each size class.
-type Visit = unsafe extern "C" fn(*const Class, *mut c_void) -> c_int;
-
-/// See [`tessalloc_page_stats`].
-///
-/// # Safety
-/// - As there.
-unsafe fn show(pages: &PageStats, out: *mut Pages, visit: Option<Visit>, arg: *mut c_void) {
-    if !out.is_null() {
-        // SAFETY: the caller's duty.
-        unsafe { fill(out, &Pages { version: 1, struct_bytes: 0, figures: pages.other() }) };
-    }
-    let Some(visit) = visit else { return };
-    for figures in pages.classes() {
-        // SAFETY: the caller's duty.
-        if unsafe { visit(&Class { struct_bytes: size_of::<Class>() as u64, figures }, arg) } == 0 {
-            return;
-        }
-    }
+    unsafe { show_pages(&tessalloc::page_stats(), out, visit, arg) };
 }
 
 /// Fills `out` with what a heap holds and has done.
@@ -147,7 +95,7 @@ pub unsafe extern "C" fn tessalloc_heap_page_stats(
     unsafe {
         let heap = source(heap, "run tessalloc_heap_page_stats");
         let pages = heap.map_or_else(tessalloc::default_heap_page_stats, |heap| heap.page_stats());
-        show(&pages, out, visit, arg);
+        show_pages(&pages, out, visit, arg);
     }
 }
 

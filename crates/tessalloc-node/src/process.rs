@@ -75,13 +75,14 @@ mod gnu {
         *GLIBC.get_or_init(|| super::allocator_name(super::image_of_malloc().as_deref()) == "glibc")
     }
 
-    /// The seven figures in the order of `memory_figures`, over all arenas of glibc.
-    pub(crate) fn glibc_figures() -> [f64; 7] {
+    /// Figures in the order of `memory_figures`, over all arenas of glibc.
+    pub(crate) fn glibc_figures() -> [f64; 9] {
         // SAFETY: takes glibc's own locks, has no other duties.
         let info = unsafe { libc::mallinfo2() };
         let mapped = (info.arena + info.hblkhd) as f64;
         let allocated = (info.uordblks + info.hblkhd) as f64;
-        [mapped, mapped, allocated, info.fordblks as f64, f64::NAN, f64::NAN, f64::NAN]
+        let unknown = f64::NAN;
+        [mapped, mapped, allocated, info.fordblks as f64, unknown, unknown, unknown, mapped, unknown]
     }
 
     /// Returns glibc's unused memory of all arenas to the system.
@@ -97,8 +98,8 @@ mod no_gnu {
         false
     }
 
-    pub(crate) fn glibc_figures() -> [f64; 7] {
-        [f64::NAN; 7]
+    pub(crate) fn glibc_figures() -> [f64; 9] {
+        [f64::NAN; 9]
     }
 
     pub(crate) fn glibc_trim() {}

@@ -52,7 +52,7 @@ fn open() -> MutexGuard<'static, Register> {
 /// `bytes` of zeroed memory, or none.
 fn take(bytes: usize) -> Option<NonNull<u8>> {
     let layout = Layout::from_size_align(bytes, ALIGN).ok().filter(|layout| layout.size() > 0)?;
-    let data = NonNull::new(match live::table() {
+    let data = NonNull::new(match live::preloaded() {
         // SAFETY: any size may be asked for.
         Some(_) => unsafe { libc::malloc(bytes) }.cast(),
         // SAFETY: the size is not 0.
@@ -80,7 +80,7 @@ fn take(bytes: usize) -> Option<NonNull<u8>> {
 unsafe fn give(data: *mut u8, bytes: usize) {
     // SAFETY: the caller's duty. The pages go at once: a slab is memory that its owner said it is done with.
     unsafe { discard_range(data, bytes) };
-    match live::table() {
+    match live::preloaded() {
         // SAFETY: the caller's duty; the table is looked up once, so the block came from `malloc`.
         Some(_) => unsafe { libc::free(data.cast()) },
         // SAFETY: the caller's duty; `take` checked this layout.

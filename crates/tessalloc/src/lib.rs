@@ -124,6 +124,9 @@ mod size_class;
 #[cfg(not(any(loom, target_os = "none")))]
 mod stats;
 #[cfg(not(any(loom, target_os = "none")))]
+#[doc(hidden)]
+pub mod table;
+#[cfg(not(any(loom, target_os = "none")))]
 mod theap;
 #[cfg(not(any(loom, target_os = "none")))]
 mod thread;

@@ -10,7 +10,8 @@
 //! | word      | written by | always true |
 //! |-----------|------------|-------------|
 //! | `LASTING` | the background thread | E1 a bit for each cause that lasts; set when it begins, so it is told once |
-//! | `CALL`    | under its lock | E2 function and argument belong together; called outside all locks by the background thread alone |
+//! | `TOLD`    | under `CALL` | E2 function and argument belong together; called outside all locks by the background thread alone |
+//! | `TOLD[0]` | under `CALL` | E3 that of [`on_pressure`], where one takes the other's place; the rest are of [`listen`], no pair twice |
 //!
 //! The looks each second are the background thread's: while it is awake, and for good once somebody wants to be told.
 
@@ -57,17 +58,29 @@ pub struct Pressure {
 /// What is called.
 pub type PressureCall = unsafe extern "C" fn(argument: *mut c_void, pressure: *const Pressure);
 
+#[derive(Clone, Copy)]
 struct Told {
     call: Option<PressureCall>,
     argument: *mut c_void,
 }
 
-struct ToldCell(UnsafeCell<Told>);
+const NOBODY: Told = Told { call: None, argument: null_mut() };
+
+impl Told {
+    fn is(&self, call: PressureCall, argument: *mut c_void) -> bool {
+        self.argument == argument && self.call.is_some_and(|own| core::ptr::fn_addr_eq(own, call))
+    }
+}
+
+/// More than copies of this allocator that one process is known to hold.
+const TOLD_MAX: usize = 16;
+
+struct ToldCell(UnsafeCell<[Told; TOLD_MAX]>);
 // SAFETY: touched under `CALL` only.
 unsafe impl Sync for ToldCell {}
 
 static CALL: Lock = Lock::new();
-static TOLD: ToldCell = ToldCell(UnsafeCell::new(Told { call: None, argument: null_mut() }));
+static TOLD: ToldCell = ToldCell(UnsafeCell::new([NOBODY; TOLD_MAX]));
 static IS_WATCHED: AtomicBool = AtomicBool::new(false);
 static LASTING: AtomicU32 = AtomicU32::new(0);
 
@@ -122,16 +135,42 @@ fn admits_below(limit: u64, slices: usize) -> bool {
 /// Has a function called on pressure, in place of the one before; `None`: of none. False if there can be no background thread,
 /// which is the one that looks.
 fn set_call(call: Option<PressureCall>, argument: *mut c_void) -> bool {
-    {
-        let _guard = CALL.lock();
-        // SAFETY: E2: under the lock.
-        unsafe { *TOLD.0.get() = Told { call, argument } };
-        // ORDER: Relaxed: the background thread sees it at its next look.
-        IS_WATCHED.store(call.is_some(), Ordering::Relaxed);
-    }
-    // What lasts already is told to the new function.
+    change(|told| {
+        told[0] = Told { call, argument };
+        true
+    });
+    call.is_none() || begin_anew()
+}
+
+/// Has a function called on pressure, beside all others; `on` false: no more, though it may still be running. False if there can
+/// be no background thread, or no further function. From any thread.
+pub(crate) fn listen(call: PressureCall, argument: *mut c_void, on: bool) -> bool {
+    let is_found = change(|told| {
+        let others = &mut told[1..];
+        let at = others.iter().position(|each| each.is(call, argument));
+        let Some(at) = at.or_else(|| others.iter().position(|each| on && each.call.is_none())) else { return !on };
+        others[at] = if on { Told { call: Some(call), argument } } else { NOBODY };
+        true
+    });
+    is_found && (!on || begin_anew())
+}
+
+/// Changes who is told, under the lock.
+fn change(by: impl FnOnce(&mut [Told; TOLD_MAX]) -> bool) -> bool {
+    let _guard = CALL.lock();
+    // SAFETY: E2: under the lock.
+    let told = unsafe { &mut *TOLD.0.get() };
+    let is_done = by(told);
+    // ORDER: Relaxed: the background thread sees it at its next look.
+    IS_WATCHED.store(told.iter().any(|each| each.call.is_some()), Ordering::Relaxed);
+    is_done
+}
+
+/// What lasts already is told once more, for a function that is new. False if there is no background thread.
+fn begin_anew() -> bool {
+    // ORDER: Relaxed: E1: a look that goes on meanwhile may leave a bit, and that cause be told when it begins next.
     LASTING.store(0, Ordering::Relaxed);
-    call.is_none() || scavenger::watch()
+    scavenger::watch()
 }
 
 /// In a forked child: who looks is gone, and the next one begins anew.
@@ -209,15 +248,16 @@ pub(crate) fn look() {
 }
 
 fn tell(pressure: &Pressure) {
-    let (call, argument) = {
+    let told = {
         let _guard = CALL.lock();
         // SAFETY: E2: under the lock.
-        let told = unsafe { &*TOLD.0.get() };
-        (told.call, told.argument)
+        unsafe { *TOLD.0.get() }
     };
-    if let Some(call) = call {
-        // SAFETY: who set the function vouches for it and the argument.
-        unsafe { call(argument, pressure) };
+    for Told { call, argument } in told {
+        if let Some(call) = call {
+            // SAFETY: who set the function vouches for it and the argument.
+            unsafe { call(argument, pressure) };
+        }
     }
 }
 

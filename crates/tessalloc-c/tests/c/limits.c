@@ -6,7 +6,7 @@
 
 enum { MIB = 1 << 20 };
 
-static volatile int told;
+static volatile int told, told_beside, told_no_more;
 
 static void on_pressure(void *argument, const tessalloc_pressure_t *pressure) {
   if (pressure->cause != TESSALLOC_PRESSURE_SOFT_LIMIT) return;
@@ -42,9 +42,21 @@ int main(void) {
 
   CHECK(tessalloc_set_limits(32u * MIB, 0) == 0);
   CHECK(tessalloc_on_pressure(on_pressure, (void *)&told) == 1);
+  const tessalloc_table_t *table = tessalloc_table_v1();
+  CHECK(table->listen(on_pressure, (void *)&told_no_more, 1) == 1);
+  CHECK(table->listen(on_pressure, (void *)&told_beside, 1) == 1);
+  CHECK(table->listen(on_pressure, (void *)&told_beside, 1) == 1);
+  CHECK(table->listen(on_pressure, (void *)&told_no_more, 0) == 1);
+  CHECK(table->listen(on_pressure, (void *)&told_no_more, 0) == 1);
   while (count < 48) CHECK((blocks[count++] = malloc(MIB)) != NULL);
   for (int i = 0; i < 500 && told == 0; i++) usleep(20000);
-  CHECK(told == 1);
+  for (int i = 0; i < 500 && told_beside == 0; i++) usleep(20000);
+  CHECK(told == 1 && told_beside == 1 && told_no_more == 0);
+  CHECK(table->listen(on_pressure, (void *)&told_beside, 0) == 1);
+  static int many[16];
+  for (int i = 0; i < 15; i++) CHECK(table->listen(on_pressure, &many[i], 1) == 1);
+  CHECK(table->listen(on_pressure, &many[15], 1) == 0);
+  for (int i = 0; i < 15; i++) CHECK(table->listen(on_pressure, &many[i], 0) == 1);
   while (count > 0) free(blocks[--count]);
   CHECK(tessalloc_on_pressure(NULL, NULL) == 1);
   puts("ok");

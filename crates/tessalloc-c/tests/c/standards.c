@@ -177,6 +177,8 @@ static void whole_pages(void) {
   }
 }
 
+#pragma weak tessalloc_option_find
+#pragma weak tessalloc_option_get
 extern void free_sized(void *, size_t) __attribute__((weak));
 extern void free_aligned_sized(void *, size_t, size_t) __attribute__((weak));
 extern void cfree(void *) __attribute__((weak));
@@ -271,6 +273,16 @@ static void own_functions(void) {
   stats.struct_bytes = sizeof stats;
   table->stats(&stats);
   CHECK(stats.version == 2);
+  tessalloc_page_stats_t pages = {.struct_bytes = sizeof pages};
+  table->page_stats(&pages, NULL, NULL);
+  CHECK(pages.version == 1 && pages.struct_bytes == sizeof pages);
+  int number = tessalloc_option_find("TESSALLOC_KEEP");
+  tessalloc_option_info_t info = {.struct_bytes = sizeof info};
+  CHECK(table->option_info(number, &info) == 0 && !strcmp(info.name, "TESSALLOC_KEEP"));
+  CHECK(table->option_info(-1, &info) == EINVAL && table->option_set(1000, 0) == EINVAL);
+  CHECK(table->option_set(number, 2u << 20) == 0 && tessalloc_option_get(number) == 2u << 20);
+  CHECK(table->option_set_text(number, "1T1") == ERANGE && table->option_set_text(number, "3M") == 0);
+  CHECK(tessalloc_option_get(number) == 3u << 20 && table->option_set(number, info.value) == 0);
   for (size_t size = 0; size < 200000; size = size * 5 / 4 + 1) {
     block = tessalloc_malloc(size);
     CHECK(tessalloc_good_size(size) >= size && tessalloc_usable_size(block) >= size);
