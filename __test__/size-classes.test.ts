@@ -11,10 +11,10 @@ test('size classes under preload see the blocks of Buffers', async (t) => {
      console.log(JSON.stringify([before, sizeClasses(), kept.length + large.length]))`,
     { preload: true },
   )
-  // The first few may lie in a page of mixed sizes.
+  // The first few may lie in a page of mixed sizes, of which others come home meanwhile.
   const used = ({ classes, mixedBlocksUsed }: SizeClasses) =>
     (classes.find(({ blockBytes }) => blockBytes === 1024)?.blocksUsed ?? 0) + mixedBlocksUsed
-  t.true(used(after) - used(before) >= 5000 && used(after) - used(before) < 5500, `${used(before)} to ${used(after)}`)
+  t.true(used(after) - used(before) >= 4900 && used(after) - used(before) < 5500, `${used(before)} to ${used(after)}`)
   t.true(after.largeBlocks + after.warmBlocks - before.largeBlocks - before.warmBlocks >= 8 - before.warmBlocks)
   t.true(after.largeBytes - before.largeBytes >= (8 - before.warmBlocks) * 2 ** 20)
   const sizes = after.classes.map(({ blockBytes }) => blockBytes)
