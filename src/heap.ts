@@ -167,8 +167,8 @@ export class Heap implements Disposable {
   }
 
   /**
-   * Changes the size of a block: answers its offset, which is another one if it had to move. Keeps what both sizes share. Throws like
-   * {@link Heap.alloc}, and the block stays as it is; throws for `offset` like {@link Heap.free}.
+   * Changes the size of a block: answers its offset, which is another one if it had to move, then a multiple of 16 only. Keeps what
+   * both sizes share. Throws like {@link Heap.alloc}, and the block stays as it is; throws for `offset` like {@link Heap.free}.
    */
   realloc(offset: number, bytes: number): number {
     const action = `reallocate in ${this.name}`
