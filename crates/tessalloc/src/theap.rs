@@ -843,7 +843,8 @@ impl Thread {
                     page = next;
                 }
             }
-            let mut page = self.theap.full;
+            // A first-class heap keeps its full pages: it finds them by its records (F2).
+            let mut page = if self.heap.is_null() { self.theap.full } else { null_mut() };
             // Bound: the full pages there are.
             while !page.is_null() {
                 let next = (*page).next;

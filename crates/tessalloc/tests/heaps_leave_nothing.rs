@@ -1,12 +1,57 @@
-//! Destroyed heaps leave nothing behind: alone in its process, since the figures are the process's.
+//! Heaps keep what is theirs and leave nothing behind: one test at a time, since the figures are the process's.
 
 use std::alloc::Layout;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use tessalloc::Heap;
 
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Pages without room stay the heap's when others purge: it visits their blocks, and takes them along when it goes.
+#[test]
+fn purged_heaps_keep_their_full_pages() {
+    let _alone = alone();
+    let use_and_destroy = || {
+        let heap = Heap::new().expect("a heap");
+        let layout = Layout::from_size_align(3000, 8).expect("a layout");
+        let count = 1000;
+        let blocks: Vec<_> = (0..count).map(|_| heap.alloc(layout).expect("memory")).collect();
+        heap.purge();
+        tessalloc::purge();
+        let mut heap = heap;
+        let mut found = 0;
+        heap.visit(|_| {
+            found += 1;
+            true
+        });
+        assert_eq!(found, count);
+        let before = heap.allocated_bytes();
+        for block in &blocks[..count / 2] {
+            // SAFETY: a block in use, freed once.
+            unsafe { tessalloc::raw::free(block.as_ptr()) };
+        }
+        heap.purge();
+        assert!(heap.allocated_bytes() <= before / 2 + 3072, "what was freed has come home");
+        heap.destroy();
+        tessalloc::purge();
+    };
+    use_and_destroy();
+    let first = tessalloc::stats();
+    for _ in 0..5 {
+        use_and_destroy();
+    }
+    let last = tessalloc::stats();
+    assert_eq!((last.pages, last.committed_bytes), (first.pages, first.committed_bytes));
+    assert_eq!(last.allocated_total_bytes - last.freed_total_bytes, last.allocated_bytes);
+}
+
 #[test]
 fn destroyed_heaps_leave_nothing() {
+    let _alone = alone();
     let use_and_destroy = |rounds: usize| {
         for round in 0..rounds {
             let heap = Heap::new().expect("a heap");
