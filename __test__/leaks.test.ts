@@ -109,9 +109,10 @@ for (const preload of [false, true]) {
         parentPort.postMessage('ready')\``
     // Every other one is stopped from outside, with all of it in use.
     const round = `{ const worker = new Worker(code, { eval: true })
+      const ended = once(worker, 'exit')
       await once(worker, 'message')
       if (i % 2 === 0) await worker.terminate()
-      else await once(worker, 'exit') }`
+      await ended }`
     const { rss } = await growth(setup, round, 20, preload)
     t.true(rss < 32 * mib, `RSS grew by ${rss}`)
   })

@@ -164,6 +164,15 @@ const EXPORTS: &[&str] = &[
     // pressure.rs
     "tessalloc_set_limits",
     "tessalloc_on_pressure",
+    // profile.rs
+    "tessalloc_profile_start",
+    "tessalloc_profile_stop",
+    "tessalloc_profile_is_on",
+    "tessalloc_profile_set_unwinder",
+    "tessalloc_profile_totals",
+    "tessalloc_profile_visit",
+    "tessalloc_profile_write",
+    "tessalloc_profile_dump",
     // stats.rs
     "tessalloc_process_info",
     "tessalloc_page_stats",

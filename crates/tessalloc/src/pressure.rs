@@ -274,14 +274,10 @@ fn find(cause: Cause) -> Found {
             0 => Found::Calm,
             limit => compare(cause, held_bytes(), limit, u64::MAX),
         },
-        Cause::Container => {
-            // A limit beyond the memory there is, as one finds where there is none, is no limit.
-            let limit = os::container_limit().filter(|limit| *limit <= os::physical_bytes());
-            match (limit, os::process_figures().rss_bytes) {
-                (Some(limit), Some(held)) => compare(cause, held, limit / 10 * 9, limit - limit / 40),
-                _ => Found::Calm,
-            }
-        }
+        Cause::Container => match (os::container_limit(), os::process_figures().rss_bytes) {
+            (Some(limit), Some(held)) => compare(cause, held, limit / 10 * 9, limit - limit / 40),
+            _ => Found::Calm,
+        },
         Cause::System => match os::shortage() {
             Shortage::None => Found::Calm,
             shortage => Found::Pressing(Pressure {

@@ -14,6 +14,8 @@ use crate::os::Shortage;
 
 /// Longer paths are left alone.
 const PATH_BYTES_MAX: usize = 1024;
+/// What no machine has. Unit: bytes.
+const NO_LIMIT: u64 = 1 << 60;
 /// Hundredths of a percent of the last 10 s in which some task waited for memory, and in which all did.
 const SOME_WAITED: u64 = 1000;
 const ALL_WAITED: u64 = 500;
@@ -69,6 +71,7 @@ fn limit_below(root: &[u8]) -> Option<u64> {
                 let mut text = [0u8; 32];
                 // No limit is `max`, which is no number; in version 1 it is one beyond all memory.
                 let limit = open(&[root, mount, path, name]).and_then(|file| number(file.read(&mut text)));
+                let limit = limit.filter(|limit| *limit < NO_LIMIT);
                 least = [least, limit].into_iter().flatten().min();
             }
             match path.iter().rposition(|byte| *byte == b'/') {
@@ -177,6 +180,11 @@ mod tests {
         );
         assert_eq!(limit_below(&tree.root()), None);
         assert_eq!(limit_below(b"/nowhere/at/all"), None);
+        let files = [
+            ("proc/self/cgroup", "7:memory:/a\n"),
+            ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "9223372036854771712\n"),
+        ];
+        assert_eq!(limit_below(&Tree::new("free-first", &files).root()), None);
     }
 
     #[test]
