@@ -181,7 +181,25 @@ pub use threads::{ThreadId, thread_idle};
 #[cfg(not(any(loom, target_os = "none")))]
 pub use walk::{PageInfo, PageOwner, Walked, Which, visit_blocks, visit_blocks_exactly, visit_pages};
 
-/// The examples of the guide are tests.
+/// The examples of the guides are tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/heaps.md")]
-struct Guide;
+mod guides {
+    #[doc = include_str!("../../../docs/arenas.md")]
+    struct Arenas;
+    #[doc = include_str!("../../../docs/buffer.md")]
+    struct Buffers;
+    #[doc = include_str!("../../../docs/heaps.md")]
+    struct Heaps;
+    #[doc = include_str!("../../../docs/limits.md")]
+    struct Limits;
+    #[doc = include_str!("../../../docs/options.md")]
+    struct Options;
+    #[doc = include_str!("../../../docs/profiles.md")]
+    struct Profiles;
+    #[doc = include_str!("../../../docs/statistics.md")]
+    struct Statistics;
+    #[doc = include_str!("../../../docs/walking.md")]
+    struct Walking;
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+}
