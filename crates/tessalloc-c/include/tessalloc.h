@@ -493,7 +493,12 @@ enum {
   TESSALLOC_OPTION_HARD_LIMIT = 12,   /* bytes */
   TESSALLOC_OPTION_PROFILE = 13,      /* switch */
   TESSALLOC_OPTION_PROFILE_RATE = 14, /* bytes */
-  TESSALLOC_OPTION_PROFILE_PEAK = 15  /* switch */
+  TESSALLOC_OPTION_PROFILE_PEAK = 15, /* switch */
+  TESSALLOC_OPTION_GUARDED_SAMPLE_RATE = 16, /* count */
+  TESSALLOC_OPTION_GUARDED_MIN = 17,         /* bytes */
+  TESSALLOC_OPTION_GUARDED_MAX = 18,         /* bytes */
+  TESSALLOC_OPTION_GUARDED_PRECISE = 19,     /* switch */
+  TESSALLOC_OPTION_GUARDED_SAMPLE_SEED = 20  /* count */
 };
 
 /* What a value counts. As text a switch is on or off, a time 250ms, 2s, 1m or 1h, a size 64K, 64M, 2GiB or 1T. */
@@ -748,6 +753,29 @@ int tessalloc_profile_dump(int kind, const char *file);
  * _Unwind_Backtrace if the program holds it, as all of C++ do, else by frame pointers. */
 typedef size_t (*tessalloc_unwinder_fn)(uintptr_t *frames, size_t max, void *arg);
 void tessalloc_profile_set_unwinder(tessalloc_unwinder_fn unwinder, void *arg);
+
+/* --- Guarded blocks ---
+ *
+ * One of so many allocations ends at a page that nobody may touch, and is untouchable for a while once freed: writing past the end, or
+ * using what was freed, ends the process there and then; docs/guarded.md is the guide. Off, it costs nothing.
+ */
+typedef struct tessalloc_guarded_options_s {
+  uint32_t struct_bytes; /* set it to sizeof(tessalloc_guarded_options_t) before each call */
+  uint32_t precise;      /* not 0: blocks of malloc end at the page whatever their size, and are aligned only as that is */
+  uint64_t rate;         /* one of so many; 1: all; 0: 4,000 */
+  uint64_t min_bytes;    /* the sizes in question, both ends included */
+  uint64_t max_bytes;    /* 0: 1 GiB */
+  uint64_t seed;         /* makes the choice the same in each run; 0: differently each time */
+} tessalloc_guarded_options_t;
+
+/* Guards allocations from now on, on all threads; null: as the last start did. Returns 0, or EINVAL for struct_bytes below 8. While it
+ * is on, each malloc and each free costs tens of nanoseconds more. At most 4,096 blocks are guarded at once. */
+int tessalloc_guarded_start(const tessalloc_guarded_options_t *options);
+/* Guards no more; blocks in use stay guarded. */
+void tessalloc_guarded_stop(void);
+int tessalloc_guarded_is_on(void);
+/* Fills *out, as far as out->struct_bytes goes, with what the last start was given. */
+void tessalloc_guarded_options(tessalloc_guarded_options_t *out);
 
 /* What another copy of tessalloc in the process (a Node add-on, a plug-in) needs to speak to this one. It is found by
  *   dlsym(RTLD_DEFAULT, "tessalloc_table_v1")

@@ -12,6 +12,7 @@
 //! | `alloc`  | `tessalloc_*` of `include/tessalloc.h`: allocation beyond the family   | null and `errno`                       |
 //! | `arena`  | `tessalloc_arena_*` of `include/tessalloc.h`                           | null and `errno`, or the code          |
 //! | `buffer` | `tessalloc_buffer_*` of `include/tessalloc.h`                          | null and `errno`                       |
+//! | `guarded` | `tessalloc_guarded_*`                                                 | `EINVAL` as the result                 |
 //! | `heap`   | `tessalloc_heap_*` of `include/tessalloc.h`                            | null and `errno`                       |
 //! | `own`    | `tessalloc_*` of `include/tessalloc.h`                                 | null, and `errno` as the malloc family |
 //! | `options` | `tessalloc_option_*`                                                  | `EINVAL`, `ERANGE` as the result       |
@@ -34,6 +35,8 @@ mod arena;
 mod buffer;
 #[cfg(all(panic = "abort", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod cxx;
+#[cfg(panic = "abort")]
+mod guarded;
 #[cfg(panic = "abort")]
 mod heap;
 #[cfg(panic = "abort")]

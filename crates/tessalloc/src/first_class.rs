@@ -496,7 +496,7 @@ pub(crate) unsafe fn alloc_slow(core: *mut Core, size: usize, align: usize, zero
             let plain = || alloc_once(core, size, align, zeroed);
             let is_small = SizeClass::of_layout(size, align).is_some();
             if sample::is_on() && (!is_small || has_samples(core)) {
-                sample::alloc(core, Request { size, align, zeroed }, plain)
+                sample::alloc(core, Request { size, align, zeroed, is_c: false }, plain)
             } else {
                 plain()
             }
@@ -703,7 +703,7 @@ pub(crate) unsafe fn free_slow(core: *mut Core, block: *mut u8, class: Option<Si
                 free_large(page);
                 return;
             }
-            _ => return offset::free(stacks, page, block),
+            _ => return thread::free_slow(stacks, block),
         }
         let class = class.unwrap_or((*page).class());
         let record = lease(core, stacks);

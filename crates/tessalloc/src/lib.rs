@@ -22,7 +22,7 @@
 //! | `gate`, `inbox`, `waiting`, `exchange`, `ring` | the protocols between threads |
 //! | `theap`, `heap`, `large`, `offset`, `thread` | per-thread stacks and queues, large runs, records |
 //! | `first_class`, [`Heap`] | first-class heaps, inside and outside |
-//! | `sample`, [`profile`] | which allocations are samples, and what is known of them |
+//! | `sample`, [`profile`], [`guarded`] | which allocations are samples, and what is known of them; which are guarded |
 //! | `scavenger`, `fork` | giving memory back; processes that split |
 //! | `walk`, `threads`, `deferred` | looking at all pages and blocks; what a program says about its threads, and has called by them |
 //! | `raw`, [`Tessalloc`] | what programs call |
@@ -165,7 +165,7 @@ pub use report::{
     set_raw_output,
 };
 #[cfg(not(any(loom, target_os = "none")))]
-pub use sample::profile;
+pub use sample::{guarded, profile};
 #[cfg(not(any(loom, target_os = "none")))]
 pub use stats::of_heap::{HEAP_STATS_VERSION, HeapFigure, HeapStats};
 #[cfg(not(any(loom, target_os = "none")))]

@@ -30,6 +30,7 @@ use crate::large;
 use crate::page::{Kind, Page, slice_count_of};
 use crate::region::{self, CHUNK_BYTES, Run, SLICE_BYTES};
 use crate::report::check;
+use crate::sample::guarded;
 use crate::sample::profile::{self, Record};
 use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::stats::{self, Counter};
@@ -123,7 +124,7 @@ unsafe fn pages_of<'a>(heap: *mut Core, kind: Kind, class: usize) -> &'a mut Pag
     }
 }
 
-/// The kinds that have lists.
+/// The kinds that have lists; guarded runs are among the samples.
 const KINDS: [Kind; 2] = [Kind::Offset, Kind::Sampled];
 
 /// Bytes between a place's start and its block.
@@ -238,16 +239,25 @@ unsafe fn take_run(kind: Kind, heap: *mut Core, slices: usize, align: usize) -> 
     let Some(run) = first_class::take(heap, slices, align.div_ceil(SLICE_BYTES)) else { return (null_mut(), false) };
     let start = run.start();
     let (page, is_fresh) = large::begin_run(run, slices);
+    // SAFETY: the run and its descriptor are this thread's.
+    unsafe { keep_run(kind, heap, page) };
+    (start, is_fresh)
+}
+
+/// Makes a run with one block one of a heap's.
+///
+/// # Safety
+/// - `heap` stands, or is null; the run and its descriptor are the calling thread's.
+pub(crate) unsafe fn keep_run(kind: Kind, heap: *mut Core, page: *mut Page) {
     let _guard = LOCK.lock();
-    // SAFETY: the run and its descriptor are this thread's; under the lock.
+    // SAFETY: the caller's duty; under the lock.
     unsafe {
         (*page).used.set(1);
         (*page).set_kind(kind);
         (*page).set_heap(heap);
         pages_of(heap, kind, 0).link(page);
-        count_in_heap(heap, (slices * SLICE_BYTES) as i64);
+        count_in_heap(heap, i64::from((*page).reserved) * SLICE_BYTES as i64);
     }
-    (start, is_fresh)
 }
 
 unsafe fn count_in_heap(heap: *mut Core, bytes: i64) {
@@ -259,14 +269,11 @@ unsafe fn count_in_heap(heap: *mut Core, bytes: i64) {
 /// Frees a block.
 ///
 /// # Safety
-/// - `address` is a block that the caller frees, and `page` the descriptor of its page or run, of kind [`Kind::Offset`] or
-///   [`Kind::Sampled`].
+/// - `address` is a block that the caller frees, and `page` the descriptor of its page or run, of kind [`Kind::Offset`],
+///   [`Kind::Sampled`] or [`Kind::Guarded`].
 pub(crate) unsafe fn free(stacks: *mut Stacks, page: *mut Page, address: *mut u8) {
     // SAFETY: the caller's duty: the page stands while one of its blocks is in use.
     unsafe {
-        if (*page).kind() == Kind::Sampled {
-            profile::end(*place_of(page, address).cast::<*mut Record>());
-        }
         let bytes = put(page, address);
         large::count(thread::current(stacks), -(bytes as i64));
     }
@@ -286,6 +293,11 @@ unsafe fn put(page: *mut Page, address: *mut u8) -> usize {
     // SAFETY: under the lock all pages of places are this thread's (O1), and their heaps stand; the caller's duty.
     unsafe {
         let heap = (*page).heap();
+        match (*page).kind() {
+            Kind::Sampled => profile::end(*place_of(page, address).cast::<*mut Record>()),
+            Kind::Guarded => crate::sample::forget(page),
+            _ => {}
+        }
         let pages = pages_of(heap, (*page).kind(), usize::from((*page).class));
         pages.unlink(page);
         let bytes = match (*page).block_bytes as usize {
@@ -312,6 +324,9 @@ unsafe fn put(page: *mut Page, address: *mut u8) -> usize {
 unsafe fn release(page: *mut Page) {
     // SAFETY: the caller holds the page, no list links it, and no block of it is used any more.
     let (start, class, reserved) = unsafe {
+        if (*page).kind() == Kind::Guarded {
+            return guarded::retire(page);
+        }
         (*page).set_kind(Kind::Free);
         ((*page).start, (*page).class, (*page).reserved)
     };
@@ -357,6 +372,8 @@ pub(crate) unsafe fn release_all(heap: *mut Core) {
                     true
                 });
             }
+            crate::sample::forget(page);
+            (*page).used.set(0);
             release(page);
         });
     }
@@ -393,13 +410,16 @@ pub(crate) unsafe fn visit(heap: *mut Core, visit: &mut dyn FnMut(*mut u8, usize
         };
         for mut page in lists.into_iter().flatten() {
             while !page.is_null() {
-                let goes_on = if (*page).kind() == Kind::Sampled {
-                    visit_page(page, &mut |place, bytes| {
+                let goes_on = match (*page).kind() {
+                    Kind::Sampled => visit_page(page, &mut |place, bytes| {
                         let block = (**place.cast::<*mut Record>()).block;
                         visit(block, bytes - (block.addr() - place.addr()))
-                    })
-                } else {
-                    visit_page(page, visit)
+                    }),
+                    Kind::Guarded => {
+                        let record = (*page).sample();
+                        visit((*record).block, (*record).size)
+                    }
+                    _ => visit_page(page, visit),
                 };
                 if !goes_on {
                     return false;

@@ -147,6 +147,17 @@ options! {
     ProfileRate, profile_rate, "PROFILE_RATE", Bytes, 512 << 10, 1..=1 << 40;
     /// Whether the profile that goes to `TESSALLOC_PROFILE_FILE` when the process ends is that of the peak, not what is in use then.
     ProfilePeak, profile_peak, "PROFILE_PEAK", Switch, 0, 0..=1;
+    /// One of so many allocations is guarded, from the start: see `docs/guarded.md`; 0: none. Looked at once, at the first allocation, as
+    /// the four below.
+    GuardedSampleRate, guarded_sample_rate, "GUARDED_SAMPLE_RATE", Count, 0, 0..=1 << 32;
+    /// The least size that is guarded.
+    GuardedMin, guarded_min, "GUARDED_MIN", Bytes, 0, 0..=1 << 40;
+    /// The largest size that is guarded.
+    GuardedMax, guarded_max, "GUARDED_MAX", Bytes, 1 << 30, 0..=1 << 40;
+    /// Whether guarded blocks of C's `malloc` end at their guard whatever their size, and are aligned only as that is.
+    GuardedPrecise, guarded_precise, "GUARDED_PRECISE", Switch, 0, 0..=1;
+    /// Has each run guard the same allocations of each thread; 0: chosen anew each time.
+    GuardedSampleSeed, guarded_sample_seed, "GUARDED_SAMPLE_SEED", Count, 0, 0..=1 << 60;
 }
 
 /// Who gave the value in force, from the weakest to the strongest.

@@ -67,6 +67,8 @@ pub(crate) enum Kind {
     Offset = 6,
     /// As [`Kind::Offset`], each with the record of a sample in front: see [`crate::sample`].
     Sampled = 7,
+    /// One block in front of an OS page without access: see [`crate::guarded`].
+    Guarded = 8,
 }
 
 /// The page is in its theap's queue.
@@ -226,6 +228,7 @@ impl Page {
             5 => Kind::Warm,
             6 => Kind::Offset,
             7 => Kind::Sampled,
+            8 => Kind::Guarded,
             _ => Kind::Free,
         }
     }
@@ -253,13 +256,19 @@ impl Page {
         self.free = record.cast();
     }
 
+    /// The record of a run's block; null if it is no sample.
+    pub(crate) fn sample(&self) -> *mut Record {
+        if self.has(SAMPLED) { self.free.cast() } else { null_mut() }
+    }
+
     /// The record of a run's block, which has it no more; null if it is no sample.
     pub(crate) fn take_sample(&mut self) -> *mut Record {
-        if !self.has(SAMPLED) {
-            return null_mut();
+        let record = self.sample();
+        if !record.is_null() {
+            self.flags &= !SAMPLED;
+            self.free = null_mut();
         }
-        self.flags &= !SAMPLED;
-        core::mem::replace(&mut self.free, null_mut()).cast()
+        record
     }
 
     pub(crate) fn has(&self, flag: u8) -> bool {

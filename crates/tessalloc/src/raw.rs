@@ -95,6 +95,9 @@ pub fn malloc_or(size: usize, slow: impl FnOnce(usize) -> *mut u8) -> *mut u8 {
 #[cold]
 #[inline(never)]
 pub fn malloc_slow(size: usize) -> *mut u8 {
+    if sample::is_on() {
+        return alloc_counted(Request { size, align: C_ALIGN, zeroed: false, is_c: true });
+    }
     alloc_slow(tls::get(), size, C_ALIGN, false)
 }
 
@@ -156,7 +159,7 @@ pub fn calloc(count: usize, size: usize) -> *mut u8 {
 #[inline(never)]
 fn alloc_slow(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *mut u8 {
     if sample::is_on() {
-        return alloc_counted(size, align, zeroed);
+        return alloc_counted(Request { size, align, zeroed, is_c: false });
     }
     alloc_unsampled(stacks, size, align, zeroed)
 }
@@ -164,14 +167,13 @@ fn alloc_slow(stacks: *mut Stacks, size: usize, align: usize, zeroed: bool) -> *
 /// As [`alloc_slow`], while allocations are sampled.
 #[cold]
 #[inline(never)]
-fn alloc_counted(size: usize, align: usize, zeroed: bool) -> *mut u8 {
+fn alloc_counted(request: Request) -> *mut u8 {
+    let Request { size, align, zeroed, .. } = request;
     if size > BYTES_MAX || !align.is_power_of_two() {
         return refuse(size, align);
     }
     // SAFETY: null is the default heap, of which the blocks below are.
-    unsafe {
-        sample::alloc(null_mut(), Request { size, align, zeroed }, || alloc_unsampled(tls::get(), size, align, zeroed))
-    }
+    unsafe { sample::alloc(null_mut(), request, || alloc_unsampled(tls::get(), size, align, zeroed)) }
 }
 
 #[inline(always)]

@@ -28,7 +28,7 @@ use crate::region::{self, Region};
 use crate::remote::List;
 use crate::report::{self, check};
 use crate::ring::{Ring, send_home};
-use crate::sample::{self, Sampler};
+use crate::sample::{self, Sampler, guarded};
 use crate::size_class::{BLOCK_BYTES, CLASS_COUNT, ONE_SLICE_BYTES_MAX, SizeClass};
 use crate::stats::{self, Counter, Counts};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering, tls};
@@ -685,6 +685,7 @@ unsafe fn free_in_region(stacks: *mut Stacks, region: &'static Region, slice: us
             Kind::Small => first_class::free_small(stacks, page, address.cast()),
             Kind::Large if (*page).start == address => crate::large::free(stacks, page),
             Kind::Offset | Kind::Sampled => crate::offset::free(stacks, page, address),
+            Kind::Guarded => guarded::free(stacks, page, address),
             Kind::Warm if (*page).start == address => report::double_free("free", address.addr()),
             _ => report::foreign_pointer("free", address.addr()),
         }
@@ -737,6 +738,7 @@ pub(crate) unsafe fn usable_bytes(address: *const u8, action: &str) -> usize {
             Kind::Small => (*page).block_bytes as usize,
             Kind::Large if (*page).start.cast_const() == address => crate::large::usable_bytes(page),
             Kind::Offset | Kind::Sampled => crate::offset::usable_bytes(page, address),
+            Kind::Guarded => guarded::usable_bytes(page, address, action),
             Kind::Warm if (*page).start.cast_const() == address => report::double_free(action, address.addr()),
             _ => report::foreign_pointer(action, address.addr()),
         }

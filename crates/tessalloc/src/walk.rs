@@ -435,7 +435,7 @@ impl Walk<'_> {
                     owner => self.look_at_owned(page, owner),
                 },
                 Kind::Large => self.look_at_large(page, region.slice_start(slice)),
-                Kind::Offset | Kind::Sampled => self.look_at_places(page),
+                Kind::Offset | Kind::Sampled | Kind::Guarded => self.look_at_places(page),
                 Kind::Free | Kind::Tail | Kind::Warm => {}
             }
         }
@@ -506,10 +506,13 @@ impl Walk<'_> {
             let _guard = offset::lock().lock();
             // SAFETY: under the lock all pages of places are this thread's (O1).
             unsafe {
-                if !matches!((*page).kind(), Kind::Offset | Kind::Sampled) {
+                if !matches!((*page).kind(), Kind::Offset | Kind::Sampled | Kind::Guarded) || (*page).used == 0 {
                     return;
                 }
-                if (*page).block_bytes == 0 {
+                let record = (*page).sample();
+                if !record.is_null() {
+                    self.note_one((*record).block, (*record).size, first_class::heap_id(page));
+                } else if (*page).block_bytes == 0 {
                     self.note_one((*page).start, (*page).reserved as usize * SLICE_BYTES, first_class::heap_id(page));
                 } else {
                     self.noted.kind = Kind::Offset;

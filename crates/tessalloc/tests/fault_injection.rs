@@ -51,9 +51,11 @@ fn number(lines: &[String], which: &str) -> u64 {
 }
 
 /// Calls of the contract that can fail.
-const FALLIBLE: [&str; 15] = [
+const FALLIBLE: [&str; 17] = [
     "reserve",
     "commit",
+    "protect",
+    "unprotect",
     "purge",
     "populate_huge",
     "resident_count",

@@ -17,7 +17,8 @@
  *   mi_thread_set_in_threadpool                    does nothing: tessalloc_thread_idle says when such a thread waits
  *   alignment at an offset                         up to 4 MiB (mimalloc: 64 KiB)
  *   options                                        those that tessalloc has too steer it: show_stats, verbose, max_warnings,
- *                                                  purge_delay and arena_reserve; all others read 0 and take no value
+ *                                                  purge_delay, arena_reserve and guarded_…; all others read 0 and take no value
+ *   mi_heap_guarded_…, mi_theap_guarded_…          are in every build, and for the whole process
  *   mi_stats_…, mi_process_info_print              print tessalloc's own lines; mi_stats_reset and _merge do nothing
  *   mi_register_error                              double frees, corruption and bad pointers end the process after the call
  *   mi_new and its kin, from C, out of memory      abort; from C++ they ask the new-handler and throw std::bad_alloc
@@ -581,6 +582,46 @@ TESSALLOC_MI mi_heap_t *tessalloc_mi_heap_of(mi_theap_t *theap) { return tessall
 
 TESSALLOC_MI mi_theap_t *mi_heap_theap(mi_heap_t *heap) { return (mi_theap_t *)tessalloc_mi_heap(heap); }
 TESSALLOC_MI mi_theap_t *mi_theap_get_default(void) { return (mi_theap_t *)tessalloc_heap_main(); }
+/* Guarded blocks, for the whole process, whatever theap or heap is named. A rate of 0 ends it. */
+TESSALLOC_MI void tessalloc_mi_guard(size_t sample_rate, size_t seed) TESSALLOC_MI_NOEXCEPT {
+  tessalloc_guarded_options_t options;
+  options.struct_bytes = sizeof options;
+  tessalloc_guarded_options(&options);
+  options.rate = sample_rate;
+  options.seed = seed;
+  if (sample_rate == 0) {
+    tessalloc_guarded_stop();
+  } else {
+    tessalloc_guarded_start(&options);
+  }
+}
+TESSALLOC_MI void tessalloc_mi_guard_sizes(size_t min, size_t max) TESSALLOC_MI_NOEXCEPT {
+  const int was_on = tessalloc_guarded_is_on();
+  tessalloc_guarded_options_t options;
+  options.struct_bytes = sizeof options;
+  tessalloc_guarded_options(&options);
+  options.min_bytes = min;
+  options.max_bytes = min > max ? min : max;
+  tessalloc_guarded_start(&options);
+  if (!was_on) tessalloc_guarded_stop();
+}
+TESSALLOC_MI void mi_theap_guarded_set_sample_rate(mi_theap_t *theap, size_t sample_rate, size_t seed) {
+  (void)theap;
+  tessalloc_mi_guard(sample_rate, seed);
+}
+TESSALLOC_MI void mi_theap_guarded_set_size_bound(mi_theap_t *theap, size_t min, size_t max) {
+  (void)theap;
+  tessalloc_mi_guard_sizes(min, max);
+}
+TESSALLOC_MI void mi_heap_guarded_set_sample_rate(mi_heap_t *heap, size_t sample_rate, size_t seed) {
+  (void)heap;
+  tessalloc_mi_guard(sample_rate, seed);
+}
+TESSALLOC_MI void mi_heap_guarded_set_size_bound(mi_heap_t *heap, size_t min, size_t max) {
+  (void)heap;
+  tessalloc_mi_guard_sizes(min, max);
+}
+
 TESSALLOC_MI void mi_theap_collect(mi_theap_t *theap, bool force) TESSALLOC_MI_NOEXCEPT {
   mi_heap_collect(tessalloc_mi_heap_of(theap), force);
 }
@@ -818,6 +859,11 @@ TESSALLOC_MI int tessalloc_mi_option(mi_option_t option) {
          : option == mi_option_max_warnings  ? (int)TESSALLOC_OPTION_MAX_WARNINGS
          : option == mi_option_purge_delay   ? (int)TESSALLOC_OPTION_PURGE_DELAY
          : option == mi_option_arena_reserve ? (int)TESSALLOC_OPTION_RESERVE
+         : option == mi_option_guarded_min ? (int)TESSALLOC_OPTION_GUARDED_MIN
+         : option == mi_option_guarded_max ? (int)TESSALLOC_OPTION_GUARDED_MAX
+         : option == mi_option_guarded_precise ? (int)TESSALLOC_OPTION_GUARDED_PRECISE
+         : option == mi_option_guarded_sample_rate ? (int)TESSALLOC_OPTION_GUARDED_SAMPLE_RATE
+         : option == mi_option_guarded_sample_seed ? (int)TESSALLOC_OPTION_GUARDED_SAMPLE_SEED
                                              : -1;
 }
 /* Sizes are set and got in KiB, except by mi_option_get_size. */

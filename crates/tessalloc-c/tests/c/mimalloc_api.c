@@ -804,6 +804,28 @@ static void test_addresses(void) {
   release(p);
 }
 
+static void test_guarded(void) {
+  mi_heap_guarded_set_size_bound(mi_heap_main(), 900, 1000);
+  void *p = mi_malloc(901);
+  CHECK(mi_usable_size(p) > 901); /* not yet on */
+  mi_free(p);
+  mi_theap_guarded_set_sample_rate(mi_theap_get_default(), 1, 7);
+  p = mi_malloc(901);
+  CHECK(mi_usable_size(p) == 901);
+  mi_free(p);
+  p = mi_malloc(801);
+  CHECK(mi_usable_size(p) > 801);
+  mi_free(p);
+  mi_theap_guarded_set_size_bound(mi_theap_get_default(), 0, 850);
+  p = mi_malloc(801);
+  CHECK(mi_usable_size(p) == 801);
+  mi_heap_guarded_set_sample_rate(mi_heap_main(), 0, 0);
+  void *q = mi_malloc(801);
+  CHECK(mi_usable_size(q) > 801);
+  mi_free(p);
+  mi_free(q);
+}
+
 int main(int count, char **arguments) {
   (void)arguments;
   if (count > 1) { /* for who reads JSON */
@@ -827,6 +849,7 @@ int main(int count, char **arguments) {
   test_stats();
   test_addresses();
   test_arenas();
+  test_guarded();
   puts("ok");
   return 0;
 }

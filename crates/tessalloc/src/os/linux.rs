@@ -107,6 +107,27 @@ pub(crate) unsafe fn commit(at: *mut u8, bytes: usize) -> Result<(), OsError> {
     check("mprotect", unsafe { syscall(libc::SYS_mprotect, [at.addr(), bytes, prot, 0, 0, 0]) }).map(|_| ())
 }
 
+fn set_access(at: *mut u8, bytes: usize, prot: i32) -> Result<(), OsError> {
+    // SAFETY: `protect` and `unprotect` are called for ranges of ours only.
+    check("mprotect", unsafe { syscall(libc::SYS_mprotect, [at.addr(), bytes, prot as usize, 0, 0, 0]) }).map(|_| ())
+}
+
+/// Takes all access to a range away.
+///
+/// # Safety
+/// - The range is committed, OS page aligned, and nobody uses it.
+pub(crate) unsafe fn protect(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    set_access(at, bytes, libc::PROT_NONE)
+}
+
+/// Gives access to a range again.
+///
+/// # Safety
+/// - The range is committed, and OS page aligned.
+pub(crate) unsafe fn unprotect(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    set_access(at, bytes, libc::PROT_READ | libc::PROT_WRITE)
+}
+
 /// Gives a range's address space back.
 ///
 /// # Safety

@@ -5,6 +5,8 @@
 //! | [`reserve`] | `bytes` and `align` are multiples of [`page_bytes`], `align` a power of two | address space without memory; no access until `commit` |
 //! | [`commit`] | range lies in a reservation, OS page aligned | readable and writable; what was never written, or purged, reads zero |
 //! | [`purge`] | range is committed, nobody else uses it | memory goes back; still accessible, reads zero on the next touch |
+//! | [`protect`] | range is committed, nobody uses it | no access until `unprotect`; contents stay |
+//! | [`unprotect`] | range is committed | readable and writable; what was purged reads zero |
 //! | [`release`] | the whole of a reservation, once | address space goes back |
 //! | [`move_pages`] | both ranges committed, equal length, disjoint | contents are at `to`; `from` is accessible and reads zero |
 //! | [`renew`] | range is committed | like `purge`, and the kernel may merge the mapping with its neighbours |

@@ -73,6 +73,24 @@ pub(crate) unsafe fn commit(at: *mut u8, bytes: usize) -> Result<(), OsError> {
         .map(|_| ())
 }
 
+/// Takes all access to a range away.
+///
+/// # Safety
+/// - The range is committed, OS page aligned, and nobody uses it.
+pub(crate) unsafe fn protect(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    // SAFETY: the caller's duty.
+    keep_errno("mprotect", || unsafe { libc::mprotect(at.cast(), bytes, libc::PROT_NONE) } as isize).map(|_| ())
+}
+
+/// Gives access to a range again: the same as [`commit`] here.
+///
+/// # Safety
+/// - The range is committed, and OS page aligned.
+pub(crate) unsafe fn unprotect(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    // SAFETY: the caller's duty.
+    unsafe { commit(at, bytes) }
+}
+
 /// Gives a range's address space back.
 ///
 /// # Safety

@@ -533,6 +533,32 @@ pub(crate) unsafe fn commit(at: *mut u8, bytes: usize) -> Result<(), OsError> {
     Ok(())
 }
 
+/// See the module: checks, then the system's call. The range stays committed.
+///
+/// # Safety
+/// - The range is committed, OS page aligned, and nobody uses it.
+#[track_caller]
+pub(crate) unsafe fn protect(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    let refused = refuse("protect");
+    check_committed("protect", at, bytes);
+    refused?;
+    // SAFETY: the caller's duty, checked above.
+    unsafe { system::protect(at, bytes) }
+}
+
+/// See the module: checks, then the system's call.
+///
+/// # Safety
+/// - The range is committed, and OS page aligned.
+#[track_caller]
+pub(crate) unsafe fn unprotect(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    let refused = refuse("unprotect");
+    check_committed("unprotect", at, bytes);
+    refused?;
+    // SAFETY: the caller's duty, checked above.
+    unsafe { system::unprotect(at, bytes) }
+}
+
 /// See the module: checks, then the system's call.
 ///
 /// # Safety

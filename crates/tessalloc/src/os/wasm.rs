@@ -45,6 +45,22 @@ pub(crate) unsafe fn commit(_at: *mut u8, _bytes: usize) -> Result<(), OsError> 
     Ok(())
 }
 
+/// Always refused: there is no protection.
+///
+/// # Safety
+/// - The range is committed, OS page aligned, and nobody uses it.
+pub(crate) unsafe fn protect(_at: *mut u8, _bytes: usize) -> Result<(), OsError> {
+    Err(unsupported("protect"))
+}
+
+/// Nothing to do: nothing was protected.
+///
+/// # Safety
+/// - The range is committed, and OS page aligned.
+pub(crate) unsafe fn unprotect(_at: *mut u8, _bytes: usize) -> Result<(), OsError> {
+    Ok(())
+}
+
 /// The memory never shrinks: the range is lost.
 ///
 /// # Safety

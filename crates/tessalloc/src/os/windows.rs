@@ -14,7 +14,8 @@ use windows_sys::Win32::System::Environment::{FreeEnvironmentStringsW, GetEnviro
 use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
 use windows_sys::Win32::System::Memory::{
     CreateMemoryResourceNotification, LowMemoryResourceNotification, MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE,
-    MEM_RESERVE, PAGE_READWRITE, QueryMemoryResourceNotification, VirtualAlloc, VirtualFree,
+    MEM_RESERVE, PAGE_NOACCESS, PAGE_READWRITE, QueryMemoryResourceNotification, VirtualAlloc, VirtualFree,
+    VirtualProtect,
 };
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 use windows_sys::Win32::System::SystemInformation::{GetSystemInfo, GlobalMemoryStatusEx, MEMORYSTATUSEX, SYSTEM_INFO};
@@ -117,6 +118,29 @@ pub(crate) unsafe fn commit(at: *mut u8, bytes: usize) -> Result<(), OsError> {
     // SAFETY: the caller's duty; what is committed already keeps its contents.
     let call = || unsafe { VirtualAlloc(at.cast(), bytes, MEM_COMMIT, PAGE_READWRITE) };
     keep_error("VirtualAlloc", call, |start| start.is_null()).map(|_| ())
+}
+
+fn set_access(at: *mut u8, bytes: usize, to: u32) -> Result<(), OsError> {
+    let mut before = 0;
+    // SAFETY: `protect` and `unprotect` are called for ranges of ours only.
+    let call = || unsafe { VirtualProtect(at.cast(), bytes, to, &mut before) };
+    keep_error("VirtualProtect", call, |done| *done == 0).map(|_| ())
+}
+
+/// Takes all access to a range away.
+///
+/// # Safety
+/// - The range is committed, OS page aligned, and nobody uses it.
+pub(crate) unsafe fn protect(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    set_access(at, bytes, PAGE_NOACCESS)
+}
+
+/// Gives access to a range again.
+///
+/// # Safety
+/// - The range is committed, and OS page aligned.
+pub(crate) unsafe fn unprotect(at: *mut u8, bytes: usize) -> Result<(), OsError> {
+    set_access(at, bytes, PAGE_READWRITE)
 }
 
 /// Gives a range's address space back.

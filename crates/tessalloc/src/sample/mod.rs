@@ -1,4 +1,4 @@
-//! Sampling: which allocations are samples of the heap profile, and where their blocks lie.
+//! Sampling: which allocations are samples of the heap profile, which are guarded, and where their blocks lie.
 //!
 //! Off, it costs the fast paths nothing, and a slow path one load. On, it works by the fast paths' own emptiness: a thread that finds
 //! it on puts all that lies on its stacks home and keeps no more ready than it hands out. So each of its allocations and frees comes
@@ -8,6 +8,7 @@
 //! |------------------|------------------------------------------|-----------------------------------------------|
 //! | small, sampled   | in a page of places, [`Kind::Sampled`]: see [`crate::offset`] | the first word of its place |
 //! | large, sampled   | as any, with [`SAMPLED`]                  | its descriptor                                |
+//! | guarded, sampled or not | in a run of its own, [`Kind::Guarded`]: see [`guarded`] | its descriptor                    |
 //!
 //! The kind bytes of all these are 0: a free that knows nothing of sampling takes the slow path there, and what is known of a block
 //! is known by its page. So sampling may be switched at any time, while blocks are in use and threads run:
@@ -32,6 +33,7 @@ use crate::size_class::SizeClass;
 use crate::sync::{AtomicU32, Ordering, tls};
 use crate::thread::{self, Thread};
 
+pub mod guarded;
 mod numbers;
 pub mod profile;
 mod stack;
@@ -42,7 +44,9 @@ use profile::Record;
 
 /// Bit of [`SWITCH`]: a profile is taken.
 pub(crate) const PROFILE: u32 = 1;
-const ALL: u32 = PROFILE;
+/// Bit of [`SWITCH`]: blocks are guarded.
+pub(crate) const GUARD: u32 = 2;
+const ALL: u32 = PROFILE | GUARD;
 /// Above the bits: counts how often one was set.
 const ONE_START: u32 = 4;
 
@@ -76,14 +80,54 @@ pub(crate) fn switch(bit: u32, on: bool) {
 pub(crate) struct Sampler {
     seen: u32,
     is_inside: bool,
+    /// Until the next sample.
     bytes_left: u64,
+    /// Until the next guarded one: allocations of sizes in question.
+    guard_left: u64,
     random: Random,
+    guard_random: Random,
 }
 
 impl Sampler {
     pub(crate) const fn new() -> Self {
-        Self { seen: 0, is_inside: false, bytes_left: 0, random: Random::new(0) }
+        Self {
+            seen: 0,
+            is_inside: false,
+            bytes_left: 0,
+            guard_left: 0,
+            random: Random::new(0),
+            guard_random: Random::new(0),
+        }
     }
+
+    /// Counts a request; whether it is a sample.
+    fn is_sample(&mut self, size: usize) -> bool {
+        // A request of nothing is a block all the same.
+        let left = self.bytes_left.saturating_sub(size.max(1) as u64);
+        self.bytes_left = if left > 0 { left } else { self.random.gap(profile::mean_bytes()) };
+        left == 0
+    }
+
+    /// Counts a request; whether it is to be guarded.
+    fn is_guarded(&mut self, size: usize) -> bool {
+        if !guarded::takes(size) {
+            return false;
+        }
+        self.guard_left = self.guard_left.saturating_sub(1);
+        let is_due = self.guard_left == 0;
+        if is_due {
+            // 1 to twice the rate less one: the rate on average.
+            self.guard_left = 1 + self.guard_random.next() % (2 * guarded::rate() - 1);
+        }
+        is_due
+    }
+}
+
+/// What an allocation was chosen to be.
+#[derive(Clone, Copy)]
+struct Chosen {
+    sample: bool,
+    guarded: bool,
 }
 
 /// What is asked for.
@@ -92,35 +136,31 @@ pub(crate) struct Request {
     pub(crate) size: usize,
     pub(crate) align: usize,
     pub(crate) zeroed: bool,
+    /// Of C's `malloc`, which knows no alignment.
+    pub(crate) is_c: bool,
 }
 
 impl Thread {
-    /// Keeps up with [`SWITCH`] (Y1); whether it is on.
-    fn follow(&mut self) -> bool {
+    /// Keeps up with [`SWITCH`] (Y1), and tells what is on.
+    fn follow(&mut self) -> u32 {
         // ORDER: Acquire pairs with the Release in `switch`.
         let now = SWITCH.load(Ordering::Acquire);
         if now & ALL != 0 && self.sampler.seen != now {
             self.begin_sampling(now);
         }
-        now & ALL != 0
+        now & ALL
     }
 
-    /// Counts an allocation of the calling thread; whether it is a sample.
-    fn choose(&mut self, size: usize) -> bool {
-        if self.sampler.is_inside || !self.follow() {
-            return false;
+    /// Counts an allocation of the calling thread, and says what it is to be.
+    fn choose(&mut self, size: usize) -> Chosen {
+        if self.sampler.is_inside {
+            return Chosen { sample: false, guarded: false };
         }
+        let on = self.follow();
         let sampler = &mut self.sampler;
-        // A request of nothing is a block all the same.
-        match sampler.bytes_left.checked_sub(size.max(1) as u64) {
-            Some(left) if left > 0 => {
-                sampler.bytes_left = left;
-                false
-            }
-            _ => {
-                sampler.bytes_left = sampler.random.gap(profile::mean_bytes());
-                true
-            }
+        Chosen {
+            sample: on & PROFILE != 0 && sampler.is_sample(size),
+            guarded: on & GUARD != 0 && sampler.is_guarded(size),
         }
     }
 
@@ -135,9 +175,13 @@ impl Thread {
         }
         self.warm.close();
         self.gate.leave();
-        self.sampler.seen = now;
-        self.sampler.random = Random::new(os::random());
-        self.sampler.bytes_left = self.sampler.random.gap(profile::mean_bytes());
+        let sampler = &mut self.sampler;
+        sampler.seen = now;
+        sampler.random = Random::new(os::random());
+        sampler.bytes_left = sampler.random.gap(profile::mean_bytes());
+        let seed = guarded::seed();
+        sampler.guard_random = Random::new(if seed == 0 { os::random() } else { seed });
+        sampler.guard_left = 1 + sampler.guard_random.next() % guarded::rate();
         self.after_slow();
     }
 }
@@ -151,37 +195,38 @@ pub(crate) unsafe fn alloc(heap: *mut Core, request: Request, plain: impl FnOnce
     let Some(thread) = thread::current(tls::get()) else { return plain() };
     // SAFETY: the calling thread's record, here and below; the caller's duty.
     unsafe {
-        if !(*thread).choose(request.size) {
+        let chosen = (*thread).choose(request.size);
+        if !(chosen.sample || chosen.guarded) {
             return plain();
         }
         let record = profile::take_record();
         if record.is_null() {
             return plain();
         }
-        let mut block = null_mut();
-        if SizeClass::of_layout(request.size, request.align).is_some() {
+        let mut block = if chosen.guarded { guarded::alloc(heap, request, record) } else { null_mut() };
+        if block.is_null() && chosen.sample && SizeClass::of_layout(request.size, request.align).is_some() {
             block = place_small(heap, request, record);
         }
         let is_placed = !block.is_null();
         if !is_placed {
             block = plain();
         }
-        if block.is_null() || !(is_placed || mark_large(record, block)) {
+        if block.is_null() || !(is_placed || chosen.sample && mark_large(record, block)) {
             profile::drop_record(record);
             return block;
         }
-        begin(thread, record, block, request.size);
+        begin(thread, record, block, request.size, chosen.sample);
         block
     }
 }
 
 /// # Safety
 /// - The record is the calling thread's; the block was allocated just now, with this record.
-unsafe fn begin(thread: *mut Thread, record: *mut Record, block: *mut u8, size: usize) {
+unsafe fn begin(thread: *mut Thread, record: *mut Record, block: *mut u8, size: usize, is_sample: bool) {
     // SAFETY: the caller's duty.
     unsafe {
         (*thread).sampler.is_inside = true;
-        profile::begin(record, block, size, true);
+        profile::begin(record, block, size, is_sample);
         (*thread).sampler.is_inside = false;
     }
 }
@@ -239,11 +284,11 @@ unsafe fn resized_slow(page: *mut Page, block: *mut u8, size: usize) {
     unsafe {
         forget(page);
         let Some(thread) = thread::current(tls::get()) else { return };
-        if (*thread).choose(size) {
+        if (*thread).choose(size).sample {
             let record = profile::take_record();
             if !record.is_null() {
                 (*page).set_sample(record);
-                begin(thread, record, block, size);
+                begin(thread, record, block, size, true);
             }
         }
     }
@@ -271,6 +316,7 @@ pub(crate) fn start_by_options() {
     if profile::is_on() {
         text::dump_at_exit();
     }
+    guarded::start_by_options();
 }
 
 const _: () = assert!(ALL < ONE_START);

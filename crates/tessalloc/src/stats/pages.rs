@@ -129,7 +129,8 @@ impl PageStats {
 
     /// Adds a page as it is now.
     fn add(&mut self, page: &Seen) {
-        let is_in_place = page.kind == Kind::Offset as u8 || page.kind == Kind::Sampled as u8;
+        let is_guarded = page.kind == Kind::Guarded as u8 && page.used > 0;
+        let is_in_place = page.kind == Kind::Offset as u8 || page.kind == Kind::Sampled as u8 || is_guarded;
         let is_of_class = page.kind == Kind::Small as u8 || is_in_place && page.class != 0;
         if is_of_class {
             let made = page.carved.min(fit(SizeClass::from_index(page.class)));

@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use tessalloc::guarded::{self, GuardOptions};
 use tessalloc::os::sim;
 use tessalloc::profile;
 use tessalloc::raw;
@@ -388,6 +389,18 @@ impl Life {
             let block = Block::new(size, 64).map(|block| block.resized(size * 3));
             self.keep(block.map(|(block, _)| block), "a sample that grew");
         }
+        // Guarded ones, of which each place in quarantine is taken twice.
+        guarded::start(&GuardOptions::new().rate(1));
+        for round in 0..600 {
+            let block = Block::new(round % 300, 16);
+            assert!(block.is_some() || self.may_fail, "no memory for a guarded block");
+            if round < 580 {
+                block.into_iter().for_each(Block::free);
+            } else {
+                self.blocks.extend(block);
+            }
+        }
+        guarded::stop();
         let samples = profile::totals().in_use.samples - before;
         assert!(self.may_fail || samples == self.blocks.len() as u64, "{samples}");
         profile::stop();
