@@ -144,6 +144,13 @@ pub(crate) fn take(heap: *mut Core, count: usize, align: usize) -> Option<Run> {
     }
 }
 
+/// As [`take`], of memory of the allocator's own alone: none for a heap in an arena.
+pub(crate) fn take_ordinary(heap: *mut Core, count: usize) -> Option<Run> {
+    // SAFETY: as in `take`.
+    let is_in_arena = !heap.is_null() && unsafe { !(*heap).settings.region.is_null() };
+    if is_in_arena || !crate::pressure::admits(count) { None } else { region::take_ordinary(count, 1) }
+}
+
 /// Counts bytes that left pages (or came home, below 0).
 pub(crate) fn count(heap: *mut Core, bytes: i64) {
     // SAFETY: a heap stands while its records are used.

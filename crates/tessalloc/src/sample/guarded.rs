@@ -205,10 +205,10 @@ pub(super) unsafe fn alloc(heap: *mut Core, request: Request, record: *mut Recor
     if !first_class::has_room_for(heap, bytes) {
         return null_mut();
     }
-    let Some(run) = first_class::take(heap, slices, 1) else { return null_mut() };
+    let Some(run) = first_class::take_ordinary(heap, slices) else { return null_mut() };
     let guard = run.start().wrapping_add(bytes - os_page);
-    // SAFETY: S1: the run is this thread's. Z4.
-    if !run.region.is_ordinary() || unsafe { os::protect(guard, os_page) }.is_err() {
+    // SAFETY: S1: the run is this thread's.
+    if unsafe { os::protect(guard, os_page) }.is_err() {
         run.give();
         return null_mut();
     }
