@@ -1,26 +1,25 @@
-// The examples of the guides and of the doc comments run. What stands behind `→` in a comment is checked:
+// The examples of the guides and of the doc comments compile and run. What stands behind `→` in a comment is checked:
 //
 //     arena.used // → 16                                        gives this value
 //     arena.rewind(mark) // → throws ERR_TESSALLOC_STALE_MARK   fails with this code
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import test from 'ava'
+import * as tessalloc from '../src/index.ts'
 import { root } from './helpers.ts'
 
-/** Files with examples, and how many they have at least: so that none is lost unseen. */
-const files = {
-  'docs/arenas-and-pools.md': 12,
-  'docs/sharing-memory.md': 4,
-  'src/arena.ts': 2,
-  'src/buffer-pool.ts': 1,
-  'src/heap.ts': 1,
-  'src/shared-heap/shared-heap.ts': 1,
-  'src/shared-heap/struct.ts': 1,
-}
+/** Guides and sources with examples. */
+const files = [
+  ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`),
+  ...readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).map((name) => `src/${name}`),
+].filter((file) => /\.(md|ts)$/.test(file) && /^(\s*\* )?```ts$/m.test(readFileSync(join(root, file), 'utf8')))
 
 const folder = mkdtempSync(join(tmpdir(), 'tessalloc-examples-'))
+writeFileSync(join(folder, 'package.json'), '{ "type": "module" }\n')
 test.after.always(() => rmSync(folder, { recursive: true }))
 
 /** The examples of a file, each with its first line. */
@@ -48,38 +47,82 @@ function moduleOf(code: string): string {
     const [, expression, value] = /^\s*(.*?)\s*\/\/ → (.*)$/.exec(line) ?? []
     return expression ? `deepStrictEqual(${expression}, ${value})` : line
   })
-  const own = JSON.stringify(pathToFileURL(join(root, 'src', 'index.ts')))
   const text = checked.join('\n')
+  const isUsed = (name: string) => new RegExp(`\\b${name}\\b`).test(text)
   const imports = text.includes("from 'tessalloc'")
     ? ''
-    : `import { Arena, BufferPool, defineStruct, Heap, SharedHeap } from 'tessalloc'\n`
+    : `import { ${Object.keys(tessalloc).filter(isUsed).join(', ')} } from 'tessalloc'\n`
   const asserts = `import { deepStrictEqual, throws } from 'node:assert'\n`
-  return asserts + (imports + text).replaceAll("'tessalloc'", own)
+  // A module even where nothing is imported, and in no other example's way.
+  return `${asserts}${imports}${text}\nexport {}\n`.replaceAll("'tessalloc'", JSON.stringify(sdk))
 }
 
-for (const [file, least] of Object.entries(files)) {
-  const examples = examplesOf(file)
+/** The package as the examples import it: by its sources. */
+const sdk = join(root, 'src', 'index.ts')
 
-  test(`${file} has its examples`, (t) => {
-    t.true(examples.length >= least, `${examples.length}`)
-  })
+/** Writes an example as a file of its own, and answers its path. */
+function write(name: string, code: string): string {
+  const path = join(folder, `${name}.ts`)
+  writeFileSync(path, moduleOf(code))
+  return path
+}
 
-  for (const { line, code } of examples) {
-    test(`the example at ${file}:${line} runs`, async (t) => {
-      const path = join(folder, `${file.replaceAll('/', '-')}-${line}.ts`)
-      writeFileSync(path, moduleOf(code))
-      await t.notThrowsAsync(import(pathToFileURL(path).href))
-    })
+const examples = files.flatMap((file) =>
+  examplesOf(file).map(({ line, code }) => ({
+    at: `${file}:${line}`,
+    path: write(`${file.replaceAll('/', '-')}-${line}`, code),
+  })),
+)
+
+test('every public class has an example, and the guides have theirs', (t) => {
+  t.true(examples.length >= 20, `${examples.length}`)
+  const texts = examples.filter(({ at }) => at.startsWith('src/')).map(({ path }) => readFileSync(path, 'utf8'))
+  for (const name of Object.keys(tessalloc).filter((name) => /^[A-Z]/.test(name) && name !== 'TessallocError')) {
+    t.true(
+      texts.some((text) => text.includes(`new ${name}(`) || text.includes(`${name}.`)),
+      name,
+    )
   }
+})
+
+for (const { at, path } of examples) {
+  test(`the example at ${at} runs`, async (t) => {
+    await t.notThrowsAsync(import(pathToFileURL(path).href))
+  })
 }
+
+test('the examples compile', async (t) => {
+  t.timeout(120_000)
+  const config = join(folder, 'tsconfig.json')
+  const compilerOptions = {
+    noUnusedLocals: false,
+    noUnusedParameters: false,
+    rewriteRelativeImportExtensions: false,
+    typeRoots: [join(root, 'node_modules', '@types')],
+  }
+  writeFileSync(
+    config,
+    JSON.stringify({
+      extends: join(root, 'tsconfig.json'),
+      compilerOptions,
+      include: [join(folder, '*.ts')],
+      exclude: [],
+    }),
+  )
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+  const child = spawn(process.execPath, [tsc, '-p', config], { stdio: ['ignore', 'pipe', 'inherit'] })
+  let output = ''
+  child.stdout.on('data', (data: Buffer) => (output += data))
+  const [status] = (await once(child, 'close')) as [number | null]
+  t.is(status, 0, output)
+})
 
 test('an arrow that is wrong is noticed', async (t) => {
   for (const [name, line] of Object.entries({
     value: '1 + 1 // → 3',
     code: 'new Arena(0) // → throws ERR_TESSALLOC_DISPOSED',
   })) {
-    const path = join(folder, `wrong-${name}.ts`)
-    writeFileSync(path, moduleOf(line))
+    const path = write(`wrong-${name}`, line)
     await t.throwsAsync(import(pathToFileURL(path).href), { code: 'ERR_ASSERTION' }, name)
   }
 })
