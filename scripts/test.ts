@@ -40,6 +40,7 @@ const steps: readonly Step[] = [
   { name: 'rustfmt', command: ['cargo', 'fmt', '--all', '--check'] },
   { name: 'types', command: [node, tsc, '-p', 'tsconfig.json'] },
   { name: 'tidy', command: script('tidy') },
+  { name: 'docs', command: script('docs', 'typescript') },
   {
     name: 'clippy',
     command: [

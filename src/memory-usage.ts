@@ -58,6 +58,7 @@ export const memoryUsageIndex = {
 /** How many numbers {@link memoryUsage.fast} writes. */
 export const memoryUsageLength: number = Object.keys(memoryUsageIndex).length
 
+/** {@link memoryUsage}: called for an object, or by `fast` for an array. */
 export interface MemoryUsageFunction {
   /**
    * Reads the memory of this process. Cost: some 10 µs, most of it for `rss`. Under glibc it takes the locks of its arenas one after
@@ -151,4 +152,5 @@ function read(): MemoryUsage {
   }
 }
 
+/** Reads the memory of this process. See {@link MemoryUsageFunction}. */
 export const memoryUsage: MemoryUsageFunction = Object.assign(read, { fast })

@@ -52,8 +52,11 @@ function checkFunctions(action: string, name: string, value: unknown, functions:
 
 /** What {@link prometheus} needs of a registry: that of `prom-client` has it. */
 export interface PrometheusRegistry {
+  /** Adds a metric. */
   registerMetric(metric: never): void
+  /** The metric of that name, or `undefined`. */
   getSingleMetric(name: string): unknown
+  /** Removes a metric. */
   removeSingleMetric(name: string): void
 }
 
@@ -113,9 +116,13 @@ export function prometheus(registry: PrometheusRegistry): Registration {
 
 /** What {@link openTelemetry} needs of a meter: that of `@opentelemetry/api` has it. */
 export interface OpenTelemetryMeter {
+  /** Makes an instrument of a value that rises and falls. */
   createObservableGauge(name: string, options?: { description?: string; unit?: string }): object
+  /** Makes an instrument of a value that only rises. */
   createObservableCounter(name: string, options?: { description?: string; unit?: string }): object
+  /** Has `callback` called when values are collected. */
   addBatchObservableCallback(callback: never, observables: never[]): void
+  /** Ends that; the same arguments. */
   removeBatchObservableCallback(callback: never, observables: never[]): void
 }
 

@@ -32,9 +32,11 @@ export type OptionSource = 'default' | 'program' | 'environment' | 'set'
 
 /** An option with all that is known of it. */
 export interface OptionInfo<Name extends OptionName = OptionName> {
+  /** The variable that sets it. */
   readonly name: Name
   /** What it does, in a sentence or two. */
   readonly doc: string
+  /** What its values count. */
   readonly unit: OptionUnit
   /** The value in force. */
   readonly value: OptionValue<Name>
