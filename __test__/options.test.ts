@@ -38,6 +38,11 @@ test.serial('the names that the compiler knows are those of the core', (t) => {
     TESSALLOC_PROFILE: true,
     TESSALLOC_PROFILE_RATE: true,
     TESSALLOC_PROFILE_PEAK: true,
+    TESSALLOC_GUARDED_SAMPLE_RATE: true,
+    TESSALLOC_GUARDED_MIN: true,
+    TESSALLOC_GUARDED_MAX: true,
+    TESSALLOC_GUARDED_PRECISE: true,
+    TESSALLOC_GUARDED_SAMPLE_SEED: true,
   }
   t.deepEqual(
     Object.keys(named),

@@ -19,6 +19,11 @@ export interface OptionUnits {
   TESSALLOC_PROFILE: 'switch'
   TESSALLOC_PROFILE_RATE: 'bytes'
   TESSALLOC_PROFILE_PEAK: 'switch'
+  TESSALLOC_GUARDED_SAMPLE_RATE: 'count'
+  TESSALLOC_GUARDED_MIN: 'bytes'
+  TESSALLOC_GUARDED_MAX: 'bytes'
+  TESSALLOC_GUARDED_PRECISE: 'switch'
+  TESSALLOC_GUARDED_SAMPLE_SEED: 'count'
 }
 
 /** What an option's value counts. */

@@ -157,7 +157,7 @@ options! {
     /// Whether guarded blocks of C's `malloc` end at their guard whatever their size, and are aligned only as that is.
     GuardedPrecise, guarded_precise, "GUARDED_PRECISE", Switch, 0, 0..=1;
     /// Has each run guard the same allocations of each thread; 0: chosen anew each time.
-    GuardedSampleSeed, guarded_sample_seed, "GUARDED_SAMPLE_SEED", Count, 0, 0..=1 << 60;
+    GuardedSampleSeed, guarded_sample_seed, "GUARDED_SAMPLE_SEED", Count, 0, 0..=1 << 52;
 }
 
 /// Who gave the value in force, from the weakest to the strongest.
