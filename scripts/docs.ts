@@ -11,7 +11,7 @@ import { main, root, run, step, targetFolder, typedoc } from './lib.ts'
 
 const out = join(root, 'docs', 'api')
 
-/** Options: `typedoc.json`. */
+/** Options: `typedoc.config.mjs`. */
 function documentTypeScript(): void {
   rmSync(out, { recursive: true, force: true })
   run(process.execPath, [typedoc, '--out', out])

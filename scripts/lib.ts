@@ -15,6 +15,7 @@ export const tsc: string = join(modules, 'typescript', 'bin', 'tsc')
 export const biome: string = join(modules, '@biomejs', 'biome', 'bin', 'biome')
 export const attw: string = join(modules, '@arethetypeswrong', 'cli', 'dist', 'index.js')
 export const typedoc: string = join(modules, 'typedoc', 'bin', 'typedoc')
+export const c8: string = join(modules, 'c8', 'bin', 'c8.js')
 export const ava: string = join(modules, 'ava', 'entrypoints', 'cli.mjs')
 
 /** A command that failed; its own output is on the terminal already. */
