@@ -1,4 +1,5 @@
 import test from 'ava'
+import { parseSmaps } from '../src/cli/smaps.ts'
 import { type MemoryUsage, memoryUsage, memoryUsageIndex, memoryUsageLength } from '../src/index.ts'
 import { evaluate } from './helpers.ts'
 
@@ -57,6 +58,30 @@ test('memory_usage_under_preload_adds_up', async (t) => {
   t.true(after.committed <= after.peakCommitted)
   t.true(after.committed <= after.mapped)
   t.is(after.retained, after.committed - after.allocated)
+})
+
+// Some of each kind of work that Node does in native memory. What the estimate is too much by does not grow with it: the rest of
+// pages that were empty once.
+test('memory_usage_estimates_what_is_resident_within_5_percent_of_smaps', async (t) => {
+  const { smaps, usage } = await evaluate<{ smaps: string; usage: MemoryUsage }>(
+    `import { readFileSync } from 'node:fs'
+     import { gzipSync } from 'node:zlib'
+     import { memoryUsage } from 'tessalloc'
+     const kept = Array.from({ length: 60_000 }, (_, i) => Buffer.allocUnsafeSlow(100 + (i % 37) * 120).fill(i))
+     for (let i = 0; i < 100; i++) kept.push(Buffer.allocUnsafeSlow((1 + i % 9) << 16).fill(i))
+     for (let i = 0; i < 20; i++) kept.push(gzipSync(kept[i % kept.length]))
+     const usage = memoryUsage()
+     console.log(JSON.stringify({ usage, smaps: readFileSync('/proc/self/smaps', 'utf8'), count: kept.length }))`,
+    { preload: true },
+  )
+  // Ours are anonymous, without swap reserved and without huge pages; newer kernels also show their names.
+  const isOurs = ({ path, flags }: { path: string; flags: ReadonlySet<string> }) =>
+    path.startsWith('[anon:tessalloc') || (path === '' && flags.has('nr') && flags.has('nh') && !flags.has('dc'))
+  const rss = parseSmaps(smaps)
+    .filter(isOurs)
+    .reduce((sum, mapping) => sum + mapping.rss, 0)
+  t.true(rss > 150 * mib, `${rss}`)
+  t.true(Math.abs(usage.resident - rss) <= rss * 0.05, `estimated ${usage.resident / mib}, resident ${rss / mib} MiB`)
 })
 
 test('memory_usage_fast_writes_the_counters_of_tessalloc_at_their_places', async (t) => {

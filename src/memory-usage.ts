@@ -12,8 +12,8 @@ export interface MemoryUsage {
   /** Bytes of this thread's JavaScript heap in RAM. Workers have heaps of their own, which count as `other` here. Source: V8. */
   readonly jsHeap: number
   /**
-   * Bytes that the allocator keeps in RAM, with its tables: an estimate from its counters, which takes large blocks as written. glibc:
-   * the same as `mapped`, so that it may be too much by what was never written or given back.
+   * Bytes that the allocator keeps in RAM, with its tables: an estimate from its counters, some MiB too much, which takes large blocks
+   * as written. glibc: the same as `mapped`, so that it may be too much by what was never written or given back.
    */
   readonly resident: number
   /**

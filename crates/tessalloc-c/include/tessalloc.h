@@ -61,6 +61,7 @@ typedef struct tessalloc_stats_s {
   uint64_t remap_calls;           /* to move a large block by the page table, */
   uint64_t renew_calls;           /* to map a range anew, */
   uint64_t advise_calls;          /* with advice on huge pages and nodes */
+  uint64_t untouched_bytes;       /* of committed_bytes: in pages of small blocks, not written since the system gave it */
 } tessalloc_stats_t;
 
 /* The version as text, "1.2.3". Never null. */

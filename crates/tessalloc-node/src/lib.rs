@@ -156,7 +156,7 @@ fn figures(table: &Table) -> [f64; 9] {
         stats.metadata_bytes,
         stats.committed_peak_bytes,
         stats.purged_bytes,
-        stats.committed_bytes + stats.metadata_bytes,
+        stats.committed_bytes - stats.untouched_bytes + stats.metadata_bytes,
         stats.threads,
     ]
     .map(|figure| figure as f64)

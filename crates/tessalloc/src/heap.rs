@@ -68,6 +68,7 @@ pub(crate) unsafe fn release(page: *mut Page) {
         if holes > 0 {
             stats::sub(Counter::HoleBytes, u64::from(holes) * crate::os::page_bytes() as u64);
         }
+        stats::sub(Counter::UntouchedBytes, (*page).untouched_bytes());
         for slice in run.slice..run.slice + run.count {
             // ORDER: Relaxed: published by the Release with which the slices are given (S4).
             run.region.kind_byte(slice).store(0, Ordering::Relaxed);

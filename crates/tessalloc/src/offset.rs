@@ -327,6 +327,7 @@ unsafe fn release(page: *mut Page) {
         if (*page).kind() == Kind::Guarded {
             return guarded::retire(page);
         }
+        stats::sub(Counter::UntouchedBytes, (*page).untouched_bytes());
         (*page).set_kind(Kind::Free);
         ((*page).start, (*page).class, (*page).reserved)
     };

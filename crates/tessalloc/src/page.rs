@@ -40,7 +40,7 @@ use crate::remote::{Links, List, RemoteWord, State};
 use crate::report::check;
 use crate::sample::profile::Record;
 use crate::size_class::SizeClass;
-use crate::stats::OwnCount;
+use crate::stats::{self, Counter, OwnCount};
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::thread::Thread;
 
@@ -190,6 +190,13 @@ impl Page {
         let bytes = slice_count_of(class) as usize * SLICE_BYTES;
         self.begin(start, class, owner, (bytes / class.block_bytes()) as u32);
         self.flags = if fresh { FRESH | REST_PURGED } else { 0 };
+        stats::add(Counter::UntouchedBytes, self.untouched_bytes());
+    }
+
+    /// What was never written since the system gave it: the blocks yet to be carved of a fresh page. In
+    /// `Counter::UntouchedBytes` for as long as the page is in use. Unit: bytes.
+    pub(crate) fn untouched_bytes(&self) -> u64 {
+        if self.has(FRESH) { u64::from(self.reserved - self.carved.get()) * u64::from(self.block_bytes) } else { 0 }
     }
 
     /// Sets the fields up for any page; `reserved` counts its blocks or slices.
@@ -325,6 +332,7 @@ impl Page {
 
     /// When nothing of it is in use, and it has no holes: blocks are made anew, in order.
     pub(crate) fn start_anew(&mut self) {
+        stats::sub(Counter::UntouchedBytes, self.untouched_bytes());
         self.free = null_mut();
         self.carved.set(0);
         self.flags &= !FRESH;
@@ -390,6 +398,9 @@ impl Page {
         let count = want.min(self.reserved - carved);
         let first = self.start.wrapping_add(carved as usize * self.block_bytes as usize);
         self.carved.set(carved + count);
+        if self.has(FRESH) {
+            stats::sub(Counter::UntouchedBytes, u64::from(count) * u64::from(self.block_bytes));
+        }
         self.used += count;
         self.flags &= !REST_PURGED;
         (first, count)
@@ -398,6 +409,9 @@ impl Page {
     /// Takes the last `count` carved blocks back, which nobody has touched.
     pub(crate) fn uncarve(&mut self, count: u32) {
         self.carved -= count;
+        if self.has(FRESH) {
+            stats::add(Counter::UntouchedBytes, u64::from(count) * u64::from(self.block_bytes));
+        }
         self.used -= count;
     }
 }

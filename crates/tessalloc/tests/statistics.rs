@@ -499,3 +499,47 @@ fn figures_are_read_while_others_write() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
+
+/// What no block was ever made of, in all pages: of fresh ones and of those that were used before.
+fn not_made_bytes() -> u64 {
+    tessalloc::page_stats().classes().map(|class| (class.blocks_fit - class.blocks_made) * class.block_bytes).sum()
+}
+
+#[test]
+fn untouched_bytes_are_what_is_left_of_fresh_pages() {
+    let _alone = alone();
+    tessalloc::purge();
+    let before = tessalloc::stats().untouched_bytes;
+    // A size that nobody had before: its pages are new, and hold 63 blocks of 8 KiB each at most.
+    let blocks = Blocks::new((0..200).map(|_| 7 * KIB));
+    let class = tessalloc::page_stats().of_block_bytes(7 * KIB as u64).expect("7 KiB is a class");
+    let left = (class.blocks_fit - class.blocks_made) * class.block_bytes;
+    let untouched = tessalloc::stats().untouched_bytes;
+    assert!(untouched <= before + left, "{before} and {left} make {untouched}");
+    assert!(untouched <= not_made_bytes());
+    drop(blocks);
+
+    // Whatever happens, it is never more than what no block was made of.
+    let mut random = 0x5eed_u64;
+    let mut kept: Vec<Blocks> = Vec::new();
+    for _ in 0..3000 {
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let size = 16 << ((random >> 40) % 12);
+        match (random >> 33) % 4 {
+            0 if !kept.is_empty() => drop(kept.swap_remove(random as usize % kept.len())),
+            1 if random >> 36 & 0xff == 0 => drop(tessalloc::purge()),
+            2 if random >> 36 & 7 == 0 => {
+                let heap = Heap::new().expect("memory for a heap");
+                let layout = std::alloc::Layout::from_size_align(size as usize, 16).expect("a layout");
+                let blocks = (0..random >> 50 & 63).map(|_| heap.alloc(layout).expect("memory").as_ptr().cast());
+                drop(Blocks(blocks.collect()));
+            }
+            _ => kept.push(Blocks::new((0..(random >> 50) % 40).map(|_| size as usize))),
+        }
+        let untouched = tessalloc::stats().untouched_bytes;
+        assert!(untouched <= not_made_bytes(), "{untouched} of {}", not_made_bytes());
+    }
+    drop(kept);
+    tessalloc::purge();
+    assert!(tessalloc::stats().untouched_bytes <= not_made_bytes());
+}

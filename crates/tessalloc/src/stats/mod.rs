@@ -48,6 +48,8 @@ pub(crate) enum Counter {
     DirtyFreeSlices,
     /// OS pages given back inside pages in use.
     HoleBytes,
+    /// Of fresh pages in use: what was never made into blocks.
+    UntouchedBytes,
     /// Bytes of blocks that left their pages, less those that came home; threads add their share in steps.
     AllocatedBytes,
     /// The most of it that was ever reported.
@@ -348,6 +350,9 @@ pub struct Stats {
     pub renew_calls: u64,
     /// Advice: huge pages wanted or not, and from which node memory should come.
     pub advise_calls: u64,
+    /// Of `committed_bytes`: what pages of small blocks hold that was never made into blocks since the system gave it, so that it
+    /// is not resident. Unit: bytes.
+    pub untouched_bytes: u64,
 }
 
 figures! {
@@ -389,6 +394,7 @@ figures! {
         RemapCalls = remap_calls,
         RenewCalls = renew_calls,
         AdviseCalls = advise_calls,
+        UntouchedBytes = untouched_bytes,
     }
 }
 
@@ -484,6 +490,7 @@ pub(crate) fn collect(pending: &Pending) -> Stats {
         remap_calls: os::calls(Call::Remap),
         renew_calls: os::calls(Call::Renew),
         advise_calls: os::calls(Call::Advise),
+        untouched_bytes: value(Counter::UntouchedBytes).min(committed),
     };
     stats.os_calls = stats.purge_calls
         + stats.reserve_calls
