@@ -42,8 +42,8 @@ use crate::thread;
 
 /// Guarded blocks there may be, with those in quarantine.
 const COUNT_MAX: u64 = 4096;
-/// Freed runs that stay untouchable.
-const QUARANTINE: usize = 256;
+/// Freed runs that stay untouchable. (Few on the simulated system, where each call of a life is failed once.)
+const QUARANTINE: usize = if cfg!(tessalloc_sim) { 4 } else { 256 };
 /// What stands between a block's end and its guard.
 const SLACK: u8 = 0xfd;
 

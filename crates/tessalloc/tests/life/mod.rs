@@ -391,10 +391,10 @@ impl Life {
         }
         // Guarded ones, of which each place in quarantine is taken twice.
         guarded::start(&GuardOptions::new().rate(1));
-        for round in 0..600 {
-            let block = Block::new(round % 300, 16);
+        for round in 0..12 {
+            let block = Block::new(round * 30, 16);
             assert!(block.is_some() || self.may_fail, "no memory for a guarded block");
-            if round < 580 {
+            if round < 9 {
                 block.into_iter().for_each(Block::free);
             } else {
                 self.blocks.extend(block);
