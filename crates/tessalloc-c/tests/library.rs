@@ -173,6 +173,11 @@ const EXPORTS: &[&str] = &[
     "tessalloc_profile_visit",
     "tessalloc_profile_write",
     "tessalloc_profile_dump",
+    // guarded.rs
+    "tessalloc_guarded_start",
+    "tessalloc_guarded_stop",
+    "tessalloc_guarded_is_on",
+    "tessalloc_guarded_options",
     // stats.rs
     "tessalloc_process_info",
     "tessalloc_page_stats",
