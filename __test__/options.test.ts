@@ -102,7 +102,7 @@ for (const preload of [false, true]) {
   })
 }
 
-test('the environment is told apart', async (t) => {
+test.serial('the environment is told apart', async (t) => {
   const info = await evaluate<OptionInfo>(
     `process.env.TESSALLOC_KEEP = '2M'
      const { options } = await import('tessalloc')
