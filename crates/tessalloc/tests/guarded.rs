@@ -109,6 +109,32 @@ fn what_a_free_can_tell_is_reported() {
     }
 }
 
+/// A guard keeps what was written there before; memory that was one is no memory that reads zero.
+#[test]
+fn what_was_a_guard_is_cleared_for_who_wants_zeroes() {
+    const COUNT: usize = 200;
+    let _alone = alone();
+    for _ in 0..3 {
+        let dirty: Vec<_> = (0..COUNT).map(|_| raw::malloc(200 << 10)).collect();
+        for block in dirty {
+            // SAFETY: a block of this size, freed once.
+            unsafe { block.write_bytes(0xAB, 200 << 10) };
+            free(block);
+        }
+        guarded::start(&GuardOptions::new().rate(1));
+        let guarded: Vec<_> = (0..COUNT).map(|_| raw::malloc(100 << 10)).collect();
+        guarded.into_iter().for_each(free);
+        guarded::stop();
+        let zeroed: Vec<_> = (0..COUNT).map(|_| raw::calloc(200 << 10, 1)).collect();
+        for block in zeroed {
+            // SAFETY: a block of this size.
+            let bytes = unsafe { std::slice::from_raw_parts(block, 200 << 10) };
+            assert!(bytes.iter().all(|byte| *byte == 0), "a zeroed block reads zero");
+            free(block);
+        }
+    }
+}
+
 #[test]
 fn all_sizes_and_alignments_are_guarded_at_a_rate_of_one() {
     let _alone = alone();

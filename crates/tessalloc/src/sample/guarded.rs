@@ -282,7 +282,8 @@ pub(crate) unsafe fn retire(page: *mut Page) {
         let run = run_of(page);
         let bytes = run.count * SLICE_BYTES - os::page_bytes();
         if os::purge(run.start(), bytes).is_ok() {
-            run.forget(0, run.count);
+            // The guard still holds what was written there before it was one.
+            run.forget(0, run.count - 1);
         }
         // If that is refused there is no quarantine for it.
         if os::protect(run.start(), bytes).is_err() {
