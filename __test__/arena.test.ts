@@ -1,6 +1,7 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import test from 'ava'
 import fc from 'fast-check'
-import { Arena, type ArenaMark, type ArenaOptions, TessallocError } from '../src/index.ts'
+import { Arena, type ArenaEvent, type ArenaMark, type ArenaOptions, TessallocError } from '../src/index.ts'
 import { closeSlab, openSlab } from '../src/slab.ts'
 
 const backings = ['native', 'js', 'shared'] as const
@@ -345,4 +346,40 @@ test('a slab is of JavaScript where external buffers are refused or there is no 
     t.is(buffer.byteLength, 0)
     closeSlab(buffer, null)
   }
+})
+
+test('channels tell of arenas that are made and disposed', (t) => {
+  const events: [string, ArenaEvent][] = []
+  const hear = (message: unknown, name: string | symbol) => events.push([String(name), message as ArenaEvent])
+  const names = ['tessalloc:arena.create', 'tessalloc:arena.dispose'] as const
+  for (const name of names) subscribe(name, hear)
+  t.teardown(() => names.map((name) => unsubscribe(name, hear)))
+  const arena = new Arena({ capacity: 100, maxCapacity: 1000, backing: 'js', name: 'rows' })
+  const made = { arena, name: 'rows', backing: 'js', maxCapacity: 1000, capacity: 100, used: 0, generation: 0 }
+  t.deepEqual(events, [['tessalloc:arena.create', made]])
+  arena.reset()
+  arena.alloc(150)
+  arena.dispose()
+  arena.dispose()
+  t.deepEqual(events.slice(1), [['tessalloc:arena.dispose', { ...made, capacity: 200, used: 150, generation: 1 }]])
+  t.throws(() => new Arena({ capacity: 2 ** 40, backing: 'js' }), fails('ERR_TESSALLOC_OUT_OF_MEMORY'))
+  t.is(events.length, 2)
+})
+
+test('a subscriber hears of an arena that is disposed already, and nobody hears once they have gone', (t) => {
+  const events: ArenaEvent[] = []
+  const hear = (message: unknown) => {
+    const event = message as ArenaEvent
+    t.true(event.arena.disposed)
+    event.arena.dispose()
+    events.push(event)
+  }
+  subscribe('tessalloc:arena.dispose', hear)
+  new Arena(64).dispose()
+  {
+    using _arena = new Arena(64)
+  }
+  t.true(unsubscribe('tessalloc:arena.dispose', hear))
+  new Arena(64).dispose()
+  t.is(events.length, 2)
 })

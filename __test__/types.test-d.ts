@@ -4,6 +4,7 @@ import { expectTypeOf } from 'expect-type'
 import { Registry } from 'prom-client'
 import {
   Arena,
+  type ArenaEvent,
   type ArenaMark,
   type ArenaOptions,
   type AtomicField,
@@ -79,6 +80,8 @@ expectTypeOf<Arena['allocBuffer']>().toEqualTypeOf<(bytes: number) => Buffer>()
 expectTypeOf<Arena['float64']>().toEqualTypeOf<(count: number) => Float64Array>()
 expectTypeOf<Arena['mark']>().toEqualTypeOf<() => ArenaMark>()
 expectTypeOf<ArenaMark>().toExtend<Disposable>()
+expectTypeOf<ArenaEvent['arena']>().toEqualTypeOf<Arena>()
+expectTypeOf<ArenaEvent['used']>().toEqualTypeOf<number>()
 expectTypeOf<Arena['backing']>().toEqualTypeOf<Backing>()
 expectTypeOf<ArenaOptions['backing']>().toEqualTypeOf<Backing | undefined>()
 

@@ -1,3 +1,4 @@
+import { arenaCreateChannel, arenaDisposeChannel } from './channels.ts'
 import { TessallocError } from './errors.ts'
 import { type Backing, checkBacking, closeSlab, discardPart, openSlab } from './slab.ts'
 import { checkAlign, checkInteger, checkOptions, disposedError, invalidOption } from './validate.ts'
@@ -36,6 +37,40 @@ export interface ArenaOptions {
 export interface ArenaMark extends Disposable {
   /** {@link Arena.used} when the mark was made. Unit: bytes. */
   readonly used: number
+}
+
+/**
+ * What the channels `tessalloc:arena.create` and `tessalloc:arena.dispose` of `node:diagnostics_channel` tell, in the arena's thread:
+ * the arena's values when it was made, or just before it was disposed.
+ *
+ * ```ts
+ * import { subscribe } from 'node:diagnostics_channel'
+ * import { Arena, type ArenaEvent } from 'tessalloc'
+ *
+ * const open = new Set<Arena>()
+ * subscribe('tessalloc:arena.create', (message) => open.add((message as ArenaEvent).arena))
+ * subscribe('tessalloc:arena.dispose', (message) => open.delete((message as ArenaEvent).arena))
+ * const arena = new Arena({ capacity: 4096, name: 'rows' })
+ * open.size // → 1
+ * arena.dispose()
+ * open.size // → 0
+ * ```
+ */
+export interface ArenaEvent {
+  /** Which one: the same object in both events. Whoever keeps it keeps its slab, until it is disposed. */
+  readonly arena: Arena
+  /** {@link Arena.name}. */
+  readonly name: string
+  /** {@link Arena.backing}. */
+  readonly backing: Backing
+  /** {@link Arena.maxCapacity}. Unit: bytes. */
+  readonly maxCapacity: number
+  /** {@link Arena.capacity}. Unit: bytes. */
+  readonly capacity: number
+  /** {@link Arena.used}. Unit: bytes. */
+  readonly used: number
+  /** {@link Arena.generation}. */
+  readonly generation: number
 }
 
 class Mark implements ArenaMark {
@@ -123,6 +158,7 @@ export class Arena implements Disposable {
     this.#zero = zero
     this.#detachOnReset = detachOnReset
     this.name = given.name ?? 'arena'
+    if (arenaCreateChannel.hasSubscribers) arenaCreateChannel.publish(this.#event())
   }
 
   /**
@@ -313,11 +349,13 @@ export class Arena implements Disposable {
    */
   dispose(): void {
     if (this.disposed) return
+    const event = arenaDisposeChannel.hasSubscribers ? this.#event() : undefined
     closeSlab(this.#buffer)
     this.#buffer = new ArrayBuffer(0)
     this.#marks = []
     this.#used = 0
     this.#capacity = -1
+    if (event) arenaDisposeChannel.publish(event)
   }
 
   /** The same as {@link Arena.dispose}. */
@@ -357,6 +395,12 @@ export class Arena implements Disposable {
   #clear(start: number, end: number): void {
     const dirtyEnd = Math.min(end, this.#dirty)
     new Uint8Array(this.#buffer, start, dirtyEnd - start).fill(0)
+  }
+
+  /** What is told of the arena as it is. */
+  #event(): ArenaEvent {
+    const { name, backing, maxCapacity, capacity, used, generation } = this
+    return { arena: this, name, backing, maxCapacity, capacity, used, generation }
   }
 
   #checkOpen(action: string): void {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-export { Arena, type ArenaMark, type ArenaOptions } from './arena.ts'
+export { Arena, type ArenaEvent, type ArenaMark, type ArenaOptions } from './arena.ts'
 export { type BufferLease, BufferPool, type BufferPoolOptions, type BufferPoolStats } from './buffer-pool.ts'
 export { TessallocError, type TessallocErrorCode } from './errors.ts'
 export { Heap, type HeapBlock, type HeapOptions, type HeapPageInfo, type HeapStats } from './heap.ts'
