@@ -4,7 +4,7 @@ import { realpathSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { binding } from '../native.ts'
 import { ExitError, exitCode, startError } from './exit.ts'
-import { hasMapped, ProcessTree, readPeakRss, readResident } from './proc.ts'
+import { hasMapped, ProcessTree, readPeakRss, readResident, WaitClock } from './proc.ts'
 
 export interface MeasureOptions {
   /** How long a command must do nothing to be taken for idle. */
@@ -35,29 +35,34 @@ export interface Measurement {
 const sampleEveryMs = 40
 /** Activity is judged over this long. */
 const windowMs = 500
-/** Less CPU than this a window is quiet: 10 % of one core. Timers and background threads stay below it. */
-const quietCpuMs = 50
-/** A quiet command that uses this much a window is at work again: 25 % of one core. */
-const busyCpuMs = 125
+/** Less work than this a window is quiet: 10 % of one core. Timers and background threads stay below it. */
+const quietWorkMs = 50
+/** A quiet command that works this much a window is at work again: 25 % of one core. */
+const busyWorkMs = 125
+/** Whoever has used this much CPU, or is quiet, has been through the loader. */
+const loadedCpuMs = 200
 const killAfterMs = 5000
 const errorTextMax = 4000
 
-/** Finds the moment a command stops working, from its CPU time alone. */
+/**
+ * Finds the moment a command stops working. Work is the CPU time that its threads used, with the time they waited for a processor:
+ * on a machine that does much else, who works does little else than wait.
+ */
 export class ActivityWatch {
-  readonly #recent: [ms: number, cpuMs: number][] = []
+  readonly #recent: [ms: number, workMs: number][] = []
   /** When the work ended; `undefined` while at work. */
   quietSinceMs: number | undefined
 
-  add(ms: number, cpuMs: number): void {
+  add(ms: number, workMs: number): void {
     const recent = this.#recent
-    recent.push([ms, cpuMs])
+    recent.push([ms, workMs])
     while (recent[1] && recent[1][0] <= ms - windowMs) recent.shift()
-    const [fromMs, fromCpuMs] = recent[0] ?? [ms, cpuMs]
+    const [fromMs, fromWorkMs] = recent[0] ?? [ms, workMs]
     if (ms - fromMs < windowMs) return
-    const usedMs = cpuMs - fromCpuMs
+    const doneMs = workMs - fromWorkMs
     if (this.quietSinceMs === undefined) {
-      if (usedMs < quietCpuMs) this.quietSinceMs = fromMs
-    } else if (usedMs >= busyCpuMs) {
+      if (doneMs < quietWorkMs) this.quietSinceMs = fromMs
+    } else if (doneMs >= busyWorkMs) {
       this.quietSinceMs = undefined
     }
   }
@@ -105,6 +110,7 @@ export async function measure(command: readonly string[], options: MeasureOption
     )
     const library = options.library === null ? null : realpathSync(options.library)
     const tree = new ProcessTree(pid)
+    const waits = new WaitClock()
     const watch = new ActivityWatch()
     const samples: [number, number][] = []
     let peakRssBytes = 0
@@ -124,9 +130,10 @@ export async function measure(command: readonly string[], options: MeasureOption
           treeCpuMs,
           processes.reduce((sum, state) => sum + state.cpuMs, 0),
         )
-        watch.add(ms, treeCpuMs)
+        watch.add(ms, treeCpuMs + waits.read(processes.map((state) => state.pid)))
         preloaded ||= processes.some((state) => library !== null && hasMapped(state.pid, library))
-        if (!preloaded && ms > 1000) throw notPreloaded(program, options.library)
+        const isLoaded = watch.quietSinceMs !== undefined || treeCpuMs >= loadedCpuMs
+        if (!preloaded && isLoaded && ms > 1000) throw notPreloaded(program, options.library)
       }
       if (watch.quietSinceMs !== undefined && ms - watch.quietSinceMs >= options.idleMs) {
         const resident = processes.map(

@@ -52,7 +52,7 @@ function addCompare(cli: Command): void {
       'after',
       `
 A command that ends by itself is measured to its end. One that keeps running is taken for idle when it used less than 10 % of one
-core for --idle: its memory is read, then its process group is stopped with SIGTERM.
+core for --idle, and did not wait for one: its memory is read, then its process group is stopped with SIGTERM.
 Exit codes: that of a command that failed; 127 no such command; 2 wrong usage; 3 not supported on this system.`,
     )
     .passThroughOptions()
