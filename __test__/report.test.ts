@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { processRows } from '../src/cli/processes.ts'
 import { type Report, type ReportSample, verdictOf } from '../src/cli/report.ts'
 import { reportPage } from '../src/cli/report-html.ts'
 import { reportMarkdown } from '../src/cli/report-markdown.ts'
@@ -64,7 +65,17 @@ const made: Report = {
   ],
   classesAtMs: 1000,
   ended: false,
-  children: { count: 2, rss: 90e6 },
+  children: [
+    { pid: 8, name: 'sh', looks: [[0, 2e6]] },
+    {
+      pid: 9,
+      name: '<worker>',
+      looks: [
+        [1000, 90e6],
+        [2000, 60e6],
+      ],
+    },
+  ],
   verdict: 'a verdict & more',
 }
 
@@ -128,7 +139,10 @@ test('report_page_shows_charts_of_the_sizes_that_the_figures_have', async (t) =>
   const figures = await tab.locator('#parts tbody tr').evaluateAll((rows) => rows.map((row) => row.textContent))
   t.true(figures.includes('tessalloc: freed, held90 MB10 MB'), figures.join())
   t.true(figures.includes('all resident memory220 MB140 MB'))
-  t.regex((await tab.textContent('body')) ?? '', /2 more processes that it started, 90 MB/)
+
+  t.is(await tab.locator('#by-process path').count(), 3)
+  const processes = await tab.locator('#processes tbody tr').evaluateAll((rows) => rows.map((row) => row.textContent))
+  t.deepEqual(processes, ['node (7)220 MB140 MB', '<worker> (9)90 MB60 MB', 'sh (8)2.0 MB0.0 MB'])
 
   const picture = await tab.screenshot({ fullPage: true })
   const widths = new Map(parts.map(({ id, colour }) => [id, colour]))
@@ -137,6 +151,7 @@ test('report_page_shows_charts_of_the_sizes_that_the_figures_have', async (t) =>
     t.true(count > 1000, `${part}: ${count} pixels`)
   }
   t.is(await countPixels(tab, picture, widths.get('shared') ?? ''), 0, 'what is not there is not drawn')
+  t.true((await countPixels(tab, picture, '#bf8700')) > 1000, 'the area of the child')
 })
 
 test('report_of_a_process_without_tessalloc_has_no_charts_of_it', async (t) => {
@@ -156,6 +171,23 @@ test('report_as_markdown_has_the_same_figures', (t) => {
   t.true(lines.includes('| 64 B | 10 | 5000 | 5000 |'))
   t.true(lines.includes('| large | 7 | 7 | 0 |'))
   t.true(lines.includes('Given back meanwhile: 80 MB.'))
+  t.true(lines.includes('| <worker> (9) | 90 MB | 60 MB |'))
+})
+
+test('processes_of_a_report_are_the_largest_and_the_rest', (t) => {
+  t.deepEqual(processRows({ ...made, children: [] }), [])
+  const children = Array.from({ length: 10 }, (_, i) => ({
+    pid: 100 + i,
+    name: 'worker',
+    looks: [[1000, (i + 1) * 1e6] as const],
+  }))
+  const rows = processRows({ ...made, children })
+  t.deepEqual(
+    rows.map(({ name }) => name),
+    ['node (7)', ...[109, 108, 107, 106, 105, 104, 103].map((pid) => `worker (${pid})`), '3 more'],
+  )
+  t.deepEqual(rows.at(-1)?.rss, [0, 6e6, 0], 'those of 1, 2 and 3 MB')
+  t.is(rows.at(-1)?.end, 0)
 })
 
 test('verdict_names_what_there_is_to_gain', (t) => {
@@ -187,6 +219,20 @@ test('report_of_a_command_has_its_exit_code_and_all_its_looks', (t) => {
   }
   t.true((report.classes ?? []).length > 10)
   t.regex(readFileSync(file, 'utf8'), /<svg id="rss"/)
+})
+
+test('report_of_a_command_sees_what_it_starts', (t) => {
+  const hold = `globalThis.b = Buffer.alloc(48 * 2 ** 20, 1); setTimeout(() => {}, 1500)`
+  const script = `require('child_process').spawnSync(process.execPath, ['-e', ${JSON.stringify(hold)}])`
+  const run = tessalloc(['report', '--interval', '100ms', '--json', '--', node, '-e', script])
+  t.is(run.status, 0, run.stderr)
+  const { children, samples } = JSON.parse(run.stdout) as Report
+  t.is(children.length, 1)
+  const [child] = children
+  t.is(child?.name, 'node')
+  t.true(Math.max(...(child?.looks ?? []).map(([, rss]) => rss)) > 48 * mib)
+  const times = new Set(samples.map(({ ms }) => ms))
+  t.true(child?.looks.every(([ms]) => times.has(ms)))
 })
 
 test('report_stops_a_command_that_keeps_running', (t) => {

@@ -1,8 +1,17 @@
 import { areasOverTime, barsByName, eventsOverTime, legend, splitBar } from './charts.ts'
 import { bytesText } from './format.ts'
 import { escapeHtml, htmlPage } from './html.ts'
+import { processRows } from './processes.ts'
 import type { Report } from './report.ts'
-import { classBytes, className, peakOf, reportNotes, shownClasses, shownShareMin } from './report-markdown.ts'
+import {
+  classBytes,
+  className,
+  peakOf,
+  processesNote,
+  reportNotes,
+  shownClasses,
+  shownShareMin,
+} from './report-markdown.ts'
 import { type Part, parts } from './split.ts'
 
 const mb = (bytes: number) => bytes / 1e6
@@ -44,6 +53,44 @@ ${legend([
 ${eventsOverTime('purge', 'Bytes given back and held over time', { bars: colours.purged, line: colours.held }, rows)}`
 }
 
+/** Of the processes, in their order; the last is that of all small ones. */
+const processColours = [
+  '#0969da',
+  '#bf8700',
+  '#1a7f37',
+  '#cf222e',
+  '#8250df',
+  '#2da44e',
+  '#d4a72c',
+  '#bc4c00',
+  '#8c959f',
+]
+
+function processesSection(report: Report): string {
+  const rows = processRows(report)
+  if (rows.length === 0) return ''
+  const series = rows.map(({ name }, i) => ({ id: `${i}`, label: name, colour: processColours[i] ?? '' }))
+  const looks = report.samples.map(({ ms }, at) => ({
+    seconds: ms / 1000,
+    mb: Object.fromEntries(rows.map(({ rss }, i) => [`${i}`, mb(rss[at] ?? 0)])),
+  }))
+  const lines = rows.map(
+    ({ name, peak, end }) =>
+      `<tr><th scope="row">${escapeHtml(name)}</th><td>${bytesText(peak)}</td><td>${bytesText(end)}</td></tr>`,
+  )
+  return `<h2>Resident memory by process</h2>
+${legend(series)}
+${areasOverTime('by-process', 'Resident memory over time, by process', series, looks)}
+${tableOf('processes', lines)}
+<p class="note">${processesNote}</p>`
+}
+
+/** A table of figures at the peak and at the end. */
+function tableOf(id: string, lines: readonly string[]): string {
+  return `<table id="${id}"><thead><tr><td></td><th scope="col">at its peak</th><th scope="col">at the end</th></tr></thead>
+<tbody>${lines.join('')}</tbody></table>`
+}
+
 function table(report: Report): string {
   const [peak, last] = [peakOf(report), report.samples.at(-1)]
   const row = (id: string, name: string, a: number, b: number) =>
@@ -51,8 +98,7 @@ function table(report: Report): string {
   const rows = parts
     .filter(({ id }) => report.samples.some((sample) => sample.parts[id] > 0))
     .map(({ id, label }) => row(id, label, peak?.parts[id] ?? 0, last?.parts[id] ?? 0))
-  return `<table id="parts"><thead><tr><td></td><th scope="col">at its peak</th><th scope="col">at the end</th></tr></thead>
-<tbody>${rows.join('')}${row('rss', 'all resident memory', peak?.rss ?? 0, last?.rss ?? 0)}</tbody></table>`
+  return tableOf('parts', [...rows, row('rss', 'all resident memory', peak?.rss ?? 0, last?.rss ?? 0)])
 }
 
 /** The report as one page that needs nothing else. */
@@ -71,6 +117,7 @@ ${areasOverTime('rss', 'Resident memory over time, by what it is for', shown, ro
 ${table(report)}
 ${classesSection(report)}
 ${purgeSection(report)}
+${processesSection(report)}
 <p class="note">${reportNotes(report).map(escapeHtml).join('<br>')}</p>`
   return htmlPage(`tessalloc report: ${report.name}`, body)
 }

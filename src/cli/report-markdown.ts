@@ -1,4 +1,5 @@
 import { bytesText } from './format.ts'
+import { processRows } from './processes.ts'
 import type { Report, ReportSample } from './report.ts'
 import { parts } from './split.ts'
 import type { ClassFigures } from './view.ts'
@@ -10,18 +11,19 @@ function cell(text: string): string {
 
 /** What was watched and how, in a few lines. */
 export function reportNotes(report: Report): string[] {
-  const { samples, children, command, ended, pid } = report
+  const { samples, command, ended, pid } = report
   const seconds = ((samples.at(-1)?.ms ?? 0) - (samples[0]?.ms ?? 0)) / 1000
   const end = ended ? 'it ended by itself' : command === null ? 'it went on' : 'it was stopped then'
   return [
     `Process ${pid}, ${samples.length} looks over ${seconds.toFixed(1)} s; ${end}.`,
-    ...(children.count === 0
-      ? []
-      : [`Not in the figures: ${children.count} more processes that it started, ${bytesText(children.rss)} resident.`]),
     ...(samples.at(-1)?.tessalloc === null ? [`No figures of the allocator: ${samples.at(-1)?.note}.`] : []),
     `${report.machine}; ${report.date}; tessalloc ${report.tessalloc}.`,
   ]
 }
+
+/** What the figures by process are. */
+export const processesNote =
+  'The other figures are those of the first process. Memory that processes share counts for each.'
 
 /** The look with the largest RSS. */
 export function peakOf(report: Report): ReportSample | undefined {
@@ -59,6 +61,9 @@ export function reportMarkdown(report: Report): string {
   const classes = shownClasses(report).map(
     (row) => `| ${className(row)} | ${row.pages} | ${row.blocksUsed} | ${row.blocksMade - row.blocksUsed} |`,
   )
+  const processes = processRows(report).map(
+    ({ name, peak, end }) => `| ${cell(name)} | ${bytesText(peak)} | ${bytesText(end)} |`,
+  )
   const purged = (last?.tessalloc?.purged ?? 0) - (report.samples[0]?.tessalloc?.purged ?? 0)
   return `${[
     `# ${cell(report.command?.join(' ') ?? `${report.name} (${report.pid})`)}`,
@@ -72,6 +77,9 @@ export function reportMarkdown(report: Report): string {
     '',
     ...(last?.tessalloc ? [`Given back meanwhile: ${bytesText(purged)}.`, ''] : []),
     ...(classes.length > 0 ? ['| blocks of | pages | used | free |', '|---:|---:|---:|---:|', ...classes, ''] : []),
+    ...(processes.length > 0
+      ? ['| process | at its peak | at the end |', '|---|---:|---:|', ...processes, '', processesNote, '']
+      : []),
     ...reportNotes(report).map((note) => `- ${note}`),
   ].join('\n')}\n`
 }

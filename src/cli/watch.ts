@@ -3,9 +3,18 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { codeOfSignal, ExitError, exitCode, startError } from './exit.ts'
-import { ProcessTree } from './proc.ts'
+import { ProcessTree, processName } from './proc.ts'
 import { type Sample, Sampler } from './sample.ts'
 import type { ClassFigures } from './view.ts'
+
+/** A process that the watched one started, or one of those. */
+export interface Child {
+  readonly pid: number
+  /** As it was called last. */
+  readonly name: string
+  /** When, as `Sample.ms`, and resident bytes then; pages that processes share count for each. */
+  readonly looks: readonly (readonly [ms: number, rss: number])[]
+}
 
 /** What was seen. */
 export interface Watched {
@@ -16,8 +25,8 @@ export interface Watched {
   readonly classesAtMs: number
   /** Whether the process ended by itself. */
   readonly ended: boolean
-  /** Further processes that it had started, at the last look, and their resident bytes: they are not in the samples. */
-  readonly children: { readonly count: number; readonly rss: number }
+  /** Further processes, in the order of their start: they are not in the samples. */
+  readonly children: readonly Child[]
 }
 
 export interface WatchOptions {
@@ -27,16 +36,43 @@ export interface WatchOptions {
   readonly signal: AbortSignal
 }
 
+/** The processes that `pid` started, and what is seen of them. */
+class ChildrenWatch {
+  readonly #tree: ProcessTree
+  readonly #pid: number
+  readonly #children = new Map<string, { pid: number; name: string; looks: [ms: number, rss: number][] }>()
+
+  constructor(pid: number) {
+    this.#tree = new ProcessTree(pid)
+    this.#pid = pid
+  }
+
+  look(ms: number): void {
+    for (const { pid, startTicks, rssBytes } of this.#tree.read()) {
+      if (pid === this.#pid) continue
+      const key = `${pid} ${startTicks}`
+      const child = this.#children.get(key) ?? { pid, name: '?', looks: [] }
+      child.name = processName(pid) ?? child.name
+      child.looks.push([ms, rssBytes])
+      this.#children.set(key, child)
+    }
+  }
+
+  get children(): Child[] {
+    return [...this.#children.values()]
+  }
+}
+
 /** Looks at `pid` every `intervalMs`, until it ends, the time is over or the signal comes. */
 export async function watch(pid: number, options: WatchOptions): Promise<Watched> {
   using sampler = new Sampler(pid)
-  const tree = new ProcessTree(pid)
+  const others = new ChildrenWatch(pid)
   const samples: Sample[] = []
   let classes: ClassFigures[] | null = null
   let classesAtMs = 0
   let most = 0
-  let children = { count: 0, rss: 0 }
   const end = performance.now() + options.forMs
+  const seen = (ended: boolean): Watched => ({ samples, classes, classesAtMs, ended, children: others.children })
   for (;;) {
     const sample = sampler.take()
     if (sample === undefined) break
@@ -47,13 +83,12 @@ export async function watch(pid: number, options: WatchOptions): Promise<Watched
       classes = readClasses(sampler) ?? classes
       classesAtMs = sample.ms
     }
-    const others = tree.read().filter((state) => state.pid !== pid)
-    children = { count: others.length, rss: others.reduce((sum, state) => sum + state.rssBytes, 0) }
+    others.look(sample.ms)
     const left = end - performance.now()
-    if (left <= 0 || options.signal.aborted) return { samples, classes, classesAtMs, ended: false, children }
+    if (left <= 0 || options.signal.aborted) return seen(false)
     await sleep(Math.min(options.intervalMs, left), undefined, { signal: options.signal }).catch(() => undefined)
   }
-  return { samples, classes, classesAtMs, ended: true, children }
+  return seen(true)
 }
 
 /** The process may end while its tables are read. */
