@@ -104,6 +104,9 @@ const osPageBytesMax = 65_536
  * Views of an arena see each other's memory if they outlive {@link Arena.reset} or {@link Arena.rewind}: the guide "Arenas and
  * pools" has the rules. Belongs to the thread that made it.
  *
+ * What takes memory throws `ERR_TESSALLOC_OUT_OF_MEMORY` when less is left up to `maxCapacity`, and `ERR_TESSALLOC_INVALID_SIZE` for
+ * a size, count or alignment out of range: nothing was taken then. After `dispose` everything throws `ERR_TESSALLOC_DISPOSED`.
+ *
  * ```ts
  * using arena = new Arena(1 << 20)
  * const header = arena.alloc(16)
@@ -163,7 +166,7 @@ export class Arena implements Disposable {
 
   /**
    * Takes `bytes` bytes and answers where they start in {@link Arena.buffer}: the cheapest form. The offset is a multiple of
-   * `align`, a power of two. Throws `ERR_TESSALLOC_OUT_OF_MEMORY` when fewer are left up to `maxCapacity`.
+   * `align`, a power of two up to 2 ** 30.
    */
   allocOffset(bytes: number, align = 8): number {
     // The low bits of a number of any size, so this holds above 4 GiB too.
@@ -177,7 +180,7 @@ export class Arena implements Disposable {
     return start
   }
 
-  /** Takes `bytes` bytes, as a view. Otherwise like {@link Arena.allocOffset}. */
+  /** Takes `bytes` bytes, as a view. Cost: that of `new Uint8Array`. Otherwise like {@link Arena.allocOffset}. */
   alloc(bytes: number, align = 8): Uint8Array {
     const start = this.allocOffset(bytes, align)
     return new Uint8Array(this.#buffer, start, bytes)
@@ -308,7 +311,7 @@ export class Arena implements Disposable {
     return this.#buffer
   }
 
-  /** Bytes handed out in this round, with gaps for alignment. */
+  /** Bytes handed out in this round, with gaps for alignment. Unit: bytes. */
   get used(): number {
     this.#checkOpen('read')
     return this.#used

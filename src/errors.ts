@@ -42,7 +42,20 @@ export const loadErrorCodes: ReadonlySet<TessallocErrorCode> = new Set([
   'ERR_TESSALLOC_LOAD_FAILED',
 ])
 
-/** Every error of this package that is not a plain `TypeError` or `RangeError`. `code` is stable, the text is not. */
+/**
+ * Every error of this package that is not a plain `TypeError` or `RangeError`. `code` is stable, the text is not. Thrown in the thread
+ * that called; what threw has changed nothing, where it does not say otherwise.
+ *
+ * ```ts
+ * using arena = new Arena(64)
+ * try {
+ *   arena.alloc(65)
+ * } catch (error) {
+ *   if (!(error instanceof TessallocError) || error.code !== 'ERR_TESSALLOC_OUT_OF_MEMORY') throw error
+ *   console.log(error.message)
+ * }
+ * ```
+ */
 export class TessallocError extends Error {
   /** What went wrong; stable from version to version. */
   readonly code: TessallocErrorCode

@@ -25,7 +25,7 @@ export interface HeapOptions {
 
 /** A block that is handed out, as {@link Heap.blocks} shows it. */
 export interface HeapBlock {
-  /** Where it starts: what `alloc` answered. */
+  /** Where it starts, in bytes: what `alloc` answered. */
   readonly offset: number
   /** Bytes that may be used. */
   readonly bytes: number
@@ -33,7 +33,7 @@ export interface HeapBlock {
 
 /** A run of equal blocks, as {@link Heap.pages} shows it. */
 export interface HeapPageInfo {
-  /** Where its first block starts. */
+  /** Where its first block starts. Unit: bytes. */
   readonly offset: number
   /** Bytes of the page. */
   readonly bytes: number
@@ -84,7 +84,8 @@ function classFor(bytes: number, align: number): number {
  *
  * An offset is a number, and never 0, so it can stand in the memory itself, as a link with 0 for none. Offsets name places in slabs of 2 MiB;
  * {@link Heap.view} leads to the bytes. All tables lie outside of the slabs: a program that writes beyond its block harms
- * neighbours, never the heap. Sizes are rounded up by at most 12.5 % above 128 bytes. Belongs to the thread that made it.
+ * neighbours, never the heap. Sizes are rounded up by at most 12.5 % above 128 bytes. Belongs to the thread that made it. After
+ * `dispose` everything throws `ERR_TESSALLOC_DISPOSED`.
  *
  * ```ts
  * using heap = new Heap({ hardLimit: 64 << 20 })
@@ -127,8 +128,8 @@ export class Heap implements Disposable {
 
   /**
    * Takes a block of at least `bytes` bytes, at least 1, and answers its offset: a multiple of `align`, a power of two up to 65,536.
-   * The block is not cleared. Throws `ERR_TESSALLOC_OUT_OF_MEMORY` at the hard limit or when the system has none; the heap is as
-   * before then. Cost: some nanoseconds.
+   * The block is not cleared. Throws `ERR_TESSALLOC_OUT_OF_MEMORY` at the hard limit or when the system has none, and
+   * `ERR_TESSALLOC_INVALID_SIZE` for a size above 2 GiB or another alignment; the heap is as before then. Cost: some nanoseconds.
    */
   alloc(bytes: number, align: number = alignMin): number {
     if ((bytes | 0) === bytes && bytes > 0 && bytes <= classedBlockBytesMax && align === alignMin) {
@@ -142,7 +143,7 @@ export class Heap implements Disposable {
   /** Like {@link Heap.alloc}; the `bytes` bytes read zero. */
   allocZeroed(bytes: number, align: number = alignMin): number {
     const offset = this.alloc(bytes, align)
-    this.view(offset, bytes).fill(0)
+    this.#viewOf(this.#space.pages[Math.floor(offset / sliceBytes)] as HeapPage, offset, bytes).fill(0)
     return offset
   }
 
@@ -180,7 +181,7 @@ export class Heap implements Disposable {
       return offset
     }
     const kept = Math.min(page.blockBytes, bytes)
-    const from = new Uint8Array(page.slab.buffer, this.#inSlab(page, offset), kept)
+    const from = this.#viewOf(page, offset, kept)
     const target = this.alloc(bytes)
     this.view(target, kept).set(from)
     this.free(offset)
@@ -210,7 +211,7 @@ export class Heap implements Disposable {
     if ((length | 0) !== length || length < 0 || length > page.blockBytes) {
       checkInteger(`view a block of ${this.name}`, 'bytes', length, 0, page.blockBytes)
     }
-    return new Uint8Array(page.slab.buffer, this.#inSlab(page, offset), length)
+    return this.#viewOf(page, offset, length)
   }
 
   /** The blocks that are handed out, by offset. Blocks that come or go meanwhile may be shown or not. */
@@ -355,9 +356,9 @@ export class Heap implements Disposable {
     return this.#space.resizeLargePage(page, slices)
   }
 
-  /** Where a block starts in the ArrayBuffer of its slab. */
-  #inSlab(page: HeapPage, offset: number): number {
-    return offset - page.slab.unit * unitBytes
+  /** The first `length` bytes of a block in the ArrayBuffer of its slab. */
+  #viewOf(page: HeapPage, offset: number, length: number): Uint8Array {
+    return new Uint8Array(page.slab.buffer, offset - page.slab.unit * unitBytes, length)
   }
 
   /** The page of a block that is handed out. */

@@ -2,6 +2,11 @@
  * tessalloc for Node.js: which allocator serves this process, what memory it holds, giving back what is unused, and memory of
  * one's own: arenas, pools of buffers, heaps, heaps that workers share.
  *
+ * Importing never fails. Where the binaries of the platform are missing or do not load, `status()` says `none`, arenas, pools and heaps
+ * work on memory of JavaScript, and what asks the allocator throws a {@link TessallocError} with the code
+ * `ERR_TESSALLOC_UNSUPPORTED`, `ERR_TESSALLOC_WRONG_LIBC`, `ERR_TESSALLOC_MISSING_BINARY`, `ERR_TESSALLOC_VERSION_SKEW` or
+ * `ERR_TESSALLOC_LOAD_FAILED`; its text says what to do.
+ *
  * @module
  */
 export { Arena, type ArenaEvent, type ArenaMark, type ArenaOptions } from './arena.ts'

@@ -25,7 +25,7 @@ const limitMax = 2 ** 46
  * all blocks together: `docs/limits.md`. Scope: the process's allocator under preload; without it the copy of tessalloc in this
  * package, so memory of arenas and heaps. While a soft limit that this thread set stands, `tessalloc:limit` is published in it.
  *
- * Throws `ERR_TESSALLOC_INVALID_SIZE` for what is no whole number up to 64 TiB, and `ERR_TESSALLOC_UNSUPPORTED` for a soft limit without
+ * Throws `ERR_TESSALLOC_INVALID_SIZE` for what is no whole number up to 64 TiB, `ERR_TESSALLOC_INVALID_OPTION` for no object, and `ERR_TESSALLOC_UNSUPPORTED` for a soft limit without
  * background thread, which is the one that looks; then neither is set.
  *
  * ```ts

@@ -65,6 +65,7 @@ export interface PrometheusRegistry {
  * `_allocated_bytes`, `_retained_bytes`, `_metadata_bytes`, `_committed_peak_bytes` and `_purged_bytes_total`. All have the labels
  * `allocator` and `scope`: `process` is who serves `malloc` (tessalloc under preload, else glibc with what it tells), `addon` the copy
  * of tessalloc in this package. Read when the registry is asked; all metrics of one answer are of one moment. Disposing takes them out.
+ * In one thread is enough: the figures are those of the whole process.
  *
  * Throws `ERR_TESSALLOC_INVALID_OPTION` for what is no registry, or one that has metrics of these names.
  *
@@ -133,7 +134,8 @@ interface ObservableResult {
 /**
  * Adds the allocator's figures to a meter of OpenTelemetry, as observable gauges `process.memory.allocator.mapped`, `.committed`,
  * `.resident`, `.allocated`, `.retained`, `.metadata` and `.peakCommitted`, and the counter `.purged`; unit `By`, with the attributes
- * `allocator` and `scope` as the labels of {@link prometheus}. Read at each collection, all at one moment. Disposing ends that.
+ * `allocator` and `scope` as the labels of {@link prometheus}. Read at each collection, all at one moment. Disposing ends that. In one
+ * thread is enough: the figures are those of the whole process.
  *
  * Throws `ERR_TESSALLOC_INVALID_OPTION` for what is no meter.
  *

@@ -126,7 +126,15 @@ function set<Name extends OptionName>(name: Name, value: OptionValue<Name> | str
   throw invalidOption(`set ${name}`, 'value', `${expected}, or a text for it`, value)
 }
 
-/** The options of the allocator; see {@link Options}. */
+/**
+ * The options of the allocator, to read and to set from any thread, for all of them; see {@link Options}.
+ *
+ * ```ts
+ * options.set('TESSALLOC_IDLE_DELAY', '500ms')
+ * options.get('TESSALLOC_IDLE_DELAY') // → 500
+ * options.info('TESSALLOC_IDLE_DELAY').unit // → 'milliseconds'
+ * ```
+ */
 export const options: Options = {
   get: (name) => info(name).value,
   set,

@@ -19,7 +19,13 @@ export interface PurgeResult {
 /**
  * Gives memory that was freed back to the system now, that of all threads. Blocks this thread until it is done: under glibc tens
  * of milliseconds, which the event loop waits for. Under preload it is rarely needed: an idle process gives back by itself. The
- * result is published to the channel `tessalloc:purge` of `node:diagnostics_channel`, if somebody is subscribed.
+ * result is published to the channel `tessalloc:purge` of `node:diagnostics_channel`, if somebody is subscribed. May be called from
+ * any thread.
+ *
+ * ```ts
+ * const { before, after, via } = purge()
+ * console.log(`${via}: RSS was ${before} bytes, is ${after} bytes`)
+ * ```
  */
 export function purge(): PurgeResult {
   const native = binding()

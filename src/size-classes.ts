@@ -6,7 +6,7 @@ export interface SizeClassUsage {
   readonly blockBytes: number
   /** Pages of the class. */
   readonly pages: number
-  /** Those of them that no thread owns: nearly all of their blocks are in use, or they wait for a thread that wants them. */
+  /** How many of them no thread owns: nearly all of their blocks are in use, or they wait for a thread that wants them. */
   readonly ownerlessPages: number
   /** Blocks that left the pages: in use, at hand of a thread, or on their way home. */
   readonly blocksUsed: number
@@ -24,11 +24,11 @@ export interface SizeClasses {
   readonly mixedPages: number
   /** Blocks that left them. */
   readonly mixedBlocksUsed: number
-  /** Large blocks in use, each with pages of its own. */
+  /** Number of large blocks in use, each with pages of its own. */
   readonly largeBlocks: number
   /** Their usable size. Unit: bytes. */
   readonly largeBytes: number
-  /** Large blocks that threads keep for their next request. */
+  /** Number of large blocks that threads keep for their next request. */
   readonly warmBlocks: number
   /** Their size. Unit: bytes. */
   readonly warmBytes: number

@@ -19,7 +19,14 @@ export interface Status {
   readonly path: string | null
 }
 
-/** Tells which allocator serves this process. Never throws; cost: about a microsecond after the first call. */
+/**
+ * Tells which allocator serves this process; the same in all threads. Never throws; cost: about a microsecond after the first call.
+ *
+ * ```ts
+ * const { active, allocator } = status()
+ * if (active !== 'preload') console.log(`malloc is that of ${allocator}: start with "npx tessalloc run -- node app.js"`)
+ * ```
+ */
 export function status(): Status {
   let addon: string
   let info: ReturnType<ReturnType<typeof binding>['allocatorInfo']>

@@ -16,6 +16,13 @@ export interface RootsOwner {
  * Names for what workers share: up to 64 cells that every worker finds by name. A name, once there, stays; all methods may be called by
  * all workers at once. Errors of all: `ERR_TESSALLOC_DISPOSED`; where a name may be new also `ERR_TESSALLOC_FULL` and
  * `ERR_TESSALLOC_OUT_OF_MEMORY`.
+ *
+ * ```ts
+ * using heap = new SharedHeap()
+ * heap.roots.set('queue', heap.alloc(64))
+ * heap.usableSize(heap.roots.get('queue')) // → 64
+ * heap.roots.names() // → ['queue']
+ * ```
  */
 export class Roots {
   readonly #owner: RootsOwner

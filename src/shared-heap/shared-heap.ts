@@ -48,6 +48,11 @@ const closed: Memory = memoryOf(new SharedArrayBuffer(0), 1, 1)
  * Each thread opens the buffer itself, and uses its own object. A worker may be terminated at any time: the others go on, and
  * {@link reap} brings back what it had at hand and the block it had in flight. The protocol is told in `layout.ts`.
  *
+ * What takes memory throws `ERR_TESSALLOC_OUT_OF_MEMORY` when there is no room up to `maxBytes`, `ERR_TESSALLOC_INVALID_SIZE` for what
+ * is no integer from 0 to 1 GiB, and `ERR_TESSALLOC_CORRUPT` when it meets a block that was written to after it was freed. What takes
+ * an offset or a cell throws `ERR_TESSALLOC_NOT_OWNED` where there is none. Options that are none throw `ERR_TESSALLOC_INVALID_OPTION`,
+ * threads beyond the 16,777,214th of a process `ERR_TESSALLOC_UNSUPPORTED`. After `dispose` everything throws `ERR_TESSALLOC_DISPOSED`.
+ *
  * ```ts
  * using heap = new SharedHeap({ bytes: 1 << 20, maxBytes: 64 << 20 })
  * heap.roots.set('greeting', heap.writeString('hello'))
@@ -64,8 +69,9 @@ export class SharedHeap implements Disposable {
   #text: Buffer = Buffer.alloc(0)
 
   /**
-   * Makes a heap, and the buffer it lies in; or opens that in a buffer, as {@link SharedHeap.from}. Throws `ERR_TESSALLOC_INVALID_SIZE` for sizes above 1 GiB, a `maxBytes` below `bytes`, or a name
-   * above 200 bytes; `ERR_TESSALLOC_OUT_OF_MEMORY` when the system refuses the buffer.
+   * Makes a heap, and the buffer it lies in; or opens that in a buffer, as {@link SharedHeap.from}. Throws
+   * `ERR_TESSALLOC_INVALID_SIZE` for sizes above 1 GiB, a `maxBytes` below `bytes`, or a name above 200 bytes,
+   * `ERR_TESSALLOC_INVALID_OPTION` for other bad options; `ERR_TESSALLOC_OUT_OF_MEMORY` when the system refuses the buffer.
    */
   constructor(source: SharedHeapOptions | SharedArrayBuffer = {}) {
     const m = open(source instanceof SharedArrayBuffer ? source : bufferFor(source))

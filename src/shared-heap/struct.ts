@@ -18,7 +18,8 @@ export interface Struct<F extends StructFields> {
 }
 
 /**
- * Lays out a struct: fields in the order given, each aligned to its own size. {@link SharedHeap.struct} makes accessors of it.
+ * Lays out a struct: fields in the order given, each aligned to its own size. {@link SharedHeap.struct} makes accessors of it. Threads
+ * that define it the same share structs of it.
  * Throws `ERR_TESSALLOC_INVALID_SIZE` without fields, and a `TypeError` for a type that there is not.
  *
  * ```ts

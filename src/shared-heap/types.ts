@@ -22,7 +22,7 @@ export interface SharedHeapStats {
   readonly allocatedBlocks: number
   /** Usable size of these. Unit: bytes. */
   readonly allocatedBytes: number
-  /** Small blocks that were freed and wait for their next use. */
+  /** Number of small blocks that were freed and wait for their next use. */
   readonly freeBlocks: number
   /** Size of these. Unit: bytes. */
   readonly freeBytes: number
@@ -30,7 +30,7 @@ export interface SharedHeapStats {
   readonly largeBlocks: number
   /** Pages of 64 KiB, without the heap's own. */
   readonly pages: number
-  /** Of these: in no use. A page of small blocks keeps their size for good. */
+  /** Number of these that are in no use. A page of small blocks keeps their size for good. */
   readonly freePages: number
 }
 
