@@ -254,7 +254,7 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
     // SAFETY: the caller's duty; under the lock as far as lists are touched. Once out of their lessees' lists, nobody but this
     // thread and the scavenger comes to the records; the scavenger is kept out by the gates.
     unsafe {
-        let (mut records, mut large) = {
+        let (mut records, large) = {
             let _guard = HEAPS.lock();
             let mut record = (*core).records;
             while !record.is_null() {
@@ -290,20 +290,12 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
             (*record).next_in_heap = done;
             done = record;
         }
-        let mut large_bytes = 0;
-        while !large.is_null() {
-            let page = large;
-            large = (*page).next;
-            large_bytes += (*page).carved.get() as u64 * SLICE_BYTES as u64;
-            large::release(page);
-        }
-        if how == End::Delete {
-            offset::hand_over(core);
-            heap::DEFAULT.sweep();
-        } else {
-            offset::release_all(core);
-            // What pages had handed out is gone with them.
-            stats::allocated(-((*core).allocated().saturating_sub(large_bytes) as i64));
+        match how {
+            End::Destroy => release_blocks(core, large),
+            End::Delete => {
+                offset::hand_over(core);
+                heap::DEFAULT.sweep();
+            }
         }
         let _guard = HEAPS.lock();
         let all = all();
@@ -353,6 +345,26 @@ fn claim_from_lessee(record: *mut Thread) -> bool {
         wait_a_moment();
     }
     true
+}
+
+/// Gives back the heap's large runs, which nobody finds any more, and its pages of places; what its other pages had handed out counts
+/// as come home.
+///
+/// # Safety
+/// - No block of the heap is used any more, and nobody allocates from it meanwhile.
+unsafe fn release_blocks(core: *mut Core, mut large: *mut Page) {
+    // SAFETY: the caller's duty.
+    unsafe {
+        let mut large_bytes = 0;
+        while !large.is_null() {
+            let page = large;
+            large = (*page).next;
+            large_bytes += (*page).carved.get() as u64 * SLICE_BYTES as u64;
+            large::release(page);
+        }
+        offset::release_all(core);
+        stats::allocated(-((*core).allocated().saturating_sub(large_bytes) as i64));
+    }
 }
 
 /// The heap's large runs, to be given back; none if they stay: then they are the default heap's from here on, and who frees one
@@ -735,15 +747,7 @@ pub(crate) unsafe fn clear(core: *mut Core) {
             let _guard = HEAPS.lock();
             large = core::mem::replace(&mut (*core).large, null_mut());
         }
-        let mut large_bytes = 0;
-        while !large.is_null() {
-            let page = large;
-            large = (*page).next;
-            large_bytes += (*page).carved.get() as u64 * SLICE_BYTES as u64;
-            large::release(page);
-        }
-        offset::release_all(core);
-        stats::allocated(-((*core).allocated().saturating_sub(large_bytes) as i64));
+        release_blocks(core, large);
         // A thread may be at its end, and give back its leases, although its last call returned.
         let _guard = HEAPS.lock();
         let mut record = (*core).records;
@@ -764,17 +768,13 @@ pub(crate) unsafe fn clear(core: *mut Core) {
 /// # Safety
 /// - The heap stands.
 pub(crate) unsafe fn purge(core: *mut Core) -> u64 {
-    let own = thread::current_if_started().map_or(0, |thread| {
-        // SAFETY: the calling thread's record.
-        unsafe { (*thread).token() }
-    });
     let mut bytes = 0;
     let _guard = HEAPS.lock();
     // SAFETY: under the lock.
     unsafe {
         let mut record = (*core).records;
         while !record.is_null() {
-            bytes += purge_record(record, own);
+            bytes += purge_record(record);
             record = (*record).next_in_heap;
         }
     }
@@ -786,31 +786,30 @@ pub(crate) unsafe fn purge(core: *mut Core) -> u64 {
 /// # Safety
 /// - `thread` is a thread's own record.
 pub(crate) unsafe fn purge_leases(thread: *mut Thread) -> u64 {
-    let own = thread::current_if_started().map_or(0, |thread| thread.expose_provenance());
     let mut bytes = 0;
     let _guard = HEAPS.lock();
     // SAFETY: under the lock.
     unsafe {
         let mut record = (*thread).leases;
         while !record.is_null() {
-            bytes += purge_record(record, own);
+            bytes += purge_record(record);
             record = (*record).next_lease;
         }
     }
     bytes
 }
 
-/// Goes into a record by its gate: by right if `own` is its lessee, else by claim if that succeeds.
+/// Goes into a record by its gate: by right if the caller is its lessee, else by claim if that succeeds.
 ///
 /// # Safety
-/// - The caller holds [`HEAPS`]; `own` is its token, or 0.
-unsafe fn purge_record(record: *mut Thread, own: usize) -> u64 {
+/// - The caller holds [`HEAPS`].
+unsafe fn purge_record(record: *mut Thread) -> u64 {
+    let own = thread::current_if_started().map_or(0, |thread| thread.expose_provenance());
     // SAFETY: the caller's duty. ORDER: Relaxed: written under the lock.
     unsafe {
         if (*record).lessee.load(Ordering::Relaxed) == own && own != 0 {
             (*record).gate.enter();
             (*record).flush_stacks();
-            (*record).theap.reset_limits();
             let bytes = (*record).trim();
             (*record).gate.leave();
             return bytes;

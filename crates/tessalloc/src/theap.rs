@@ -479,15 +479,15 @@ impl Thread {
         true
     }
 
-    /// Lets go of the full pages of a class that others turn out to free: those that filled up before that was known.
-    unsafe fn let_go_full(&mut self, class: usize) {
-        let mut page = self.theap.full;
-        // Bound: the full pages there are, once for each class in a thread's life.
+    /// Lets go of the full pages that are meant. A first-class heap keeps its own: it finds them by its records (F2).
+    unsafe fn let_go_full(&mut self, is_meant: impl Fn(*mut Page) -> bool) {
+        let mut page = if self.heap.is_null() { self.theap.full } else { null_mut() };
+        // Bound: the full pages there are.
         while !page.is_null() {
             // SAFETY: the caller is inside the gate, and the list holds this thread's pages.
             unsafe {
                 let next = (*page).next;
-                if usize::from((*page).class) == class {
+                if is_meant(page) {
                     self.unlink_full(page);
                     if !self.let_go(page) {
                         self.link_full(page);
@@ -501,14 +501,7 @@ impl Thread {
     unsafe fn link_full(&mut self, page: *mut Page) {
         let mut queue = Queue { first: self.theap.full, last: null_mut() };
         // SAFETY: the list of full pages is this thread's; a page in it has neighbours as in a queue.
-        unsafe {
-            (*page).previous = null_mut();
-            (*page).next = queue.first;
-            if !queue.first.is_null() {
-                (*queue.first).previous = page;
-            }
-        }
-        queue.first = page;
+        unsafe { queue.push_front(page) };
         self.theap.full = queue.first;
     }
 
@@ -609,7 +602,8 @@ impl Thread {
             }
             if self.heap.is_null() && !self.sees_remote(class) {
                 self.theap.remote_classes[class / 64] |= 1 << (class % 64);
-                self.let_go_full(class);
+                // Those that filled up before that was known; once for each class in a thread's life.
+                self.let_go_full(|page| usize::from((*page).class) == class);
             }
         }
     }
@@ -843,17 +837,7 @@ impl Thread {
                     page = next;
                 }
             }
-            // A first-class heap keeps its full pages: it finds them by its records (F2).
-            let mut page = if self.heap.is_null() { self.theap.full } else { null_mut() };
-            // Bound: the full pages there are.
-            while !page.is_null() {
-                let next = (*page).next;
-                self.unlink_full(page);
-                if !self.let_go(page) {
-                    self.link_full(page);
-                }
-                page = next;
-            }
+            self.let_go_full(|_| true);
             self.release_empty_starter();
         }
         bytes
@@ -896,16 +880,7 @@ impl Thread {
                     page = next;
                 }
             }
-            let mut page = self.theap.full;
-            // Bound: the full pages there are.
-            while !page.is_null() {
-                let next = (*page).next;
-                self.unlink_full(page);
-                if !self.let_go(page) {
-                    self.link_full(page);
-                }
-                page = next;
-            }
+            self.let_go_full(|_| true);
             self.release_empty_starter();
         }
     }

@@ -256,7 +256,6 @@ pub(super) unsafe fn end_leases(thread: *mut Thread) {
                 (*record).gate.enter();
                 (*record).flush_stacks();
                 (*record).ring.end();
-                (*record).theap.reset_limits();
                 (*record).gate.leave();
             }
             // ORDER: Relaxed: written under the lock.
