@@ -63,9 +63,22 @@ fn which_of(which: c_int, id: u64) -> Option<Which> {
     }
 }
 
+/// Walks what is asked for, if all of it is known, and answers as the table says.
+///
 /// # Safety
 /// - `skipped_pages` is null or may be written.
-unsafe fn answer(walked: Walked, skipped_pages: *mut usize) -> c_int {
+unsafe fn walk<V>(
+    which: c_int,
+    id: u64,
+    visitor: Option<V>,
+    skipped_pages: *mut usize,
+    visit: impl FnOnce(Which, V) -> Walked,
+) -> c_int {
+    let (Some(visitor), Some(which)) = (visitor, which_of(which, id)) else {
+        fail(libc::EINVAL);
+        return 0;
+    };
+    let walked = visit(which, visitor);
     if !skipped_pages.is_null() {
         // SAFETY: the caller's duty.
         unsafe { skipped_pages.write(walked.skipped_pages) };
@@ -85,14 +98,11 @@ pub unsafe extern "C" fn tessalloc_visit_pages(
     argument: *mut c_void,
     skipped_pages: *mut usize,
 ) -> c_int {
-    let (Some(visitor), Some(which)) = (visitor, which_of(which, id)) else {
-        fail(libc::EINVAL);
-        return 0;
-    };
     // SAFETY: the caller's duty.
     unsafe {
-        let walked = tessalloc::visit_pages(which, |page| visitor(&CPageInfo::new(page), argument) != 0);
-        answer(walked, skipped_pages)
+        walk(which, id, visitor, skipped_pages, |which, visitor| {
+            tessalloc::visit_pages(which, |page| visitor(&CPageInfo::new(page), argument) != 0)
+        })
     }
 }
 
@@ -108,16 +118,13 @@ pub unsafe extern "C" fn tessalloc_visit_blocks(
     argument: *mut c_void,
     skipped_pages: *mut usize,
 ) -> c_int {
-    let (Some(visitor), Some(which)) = (visitor, which_of(which, id)) else {
-        fail(libc::EINVAL);
-        return 0;
-    };
     // SAFETY: the caller's duty.
     unsafe {
-        let walked = tessalloc::visit_blocks(which, |page, block| {
-            visitor(&CPageInfo::new(page), block.address.cast(), block.bytes, argument) != 0
-        });
-        answer(walked, skipped_pages)
+        walk(which, id, visitor, skipped_pages, |which, visitor| {
+            tessalloc::visit_blocks(which, |page, block| {
+                visitor(&CPageInfo::new(page), block.address.cast(), block.bytes, argument) != 0
+            })
+        })
     }
 }
 
@@ -133,16 +140,13 @@ pub unsafe extern "C" fn tessalloc_visit_blocks_exactly(
     argument: *mut c_void,
     skipped_pages: *mut usize,
 ) -> c_int {
-    let (Some(visitor), Some(which)) = (visitor, which_of(which, id)) else {
-        fail(libc::EINVAL);
-        return 0;
-    };
     // SAFETY: the caller's duty.
     unsafe {
-        let walked = tessalloc::visit_blocks_exactly(which, |page, block| {
-            visitor(&CPageInfo::new(page), block.address.cast(), block.bytes, argument) != 0
-        });
-        answer(walked, skipped_pages)
+        walk(which, id, visitor, skipped_pages, |which, visitor| {
+            tessalloc::visit_blocks_exactly(which, |page, block| {
+                visitor(&CPageInfo::new(page), block.address.cast(), block.bytes, argument) != 0
+            })
+        })
     }
 }
 
