@@ -1,11 +1,14 @@
 //! Heaps that are bound to an arena: what lies there, what does not fit, and how both end.
 
+mod support;
+
 use std::alloc::Layout;
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use support::released;
 use tessalloc::{Arena, ArenaError, ArenaFunctions, ArenaOptions, Heap, HeapOptions, heap_of, raw};
 
 const MIB: usize = 1 << 20;
@@ -14,12 +17,6 @@ const EXCLUSIVE: ArenaOptions<'static> = ArenaOptions::new().exclusive(true);
 
 fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).expect("a layout")
-}
-
-fn released(arena: Arena) {
-    if let Err((arena, error)) = arena.release() {
-        panic!("{error}: {arena:?} with {} bytes used", arena.used_bytes());
-    }
 }
 
 fn lies_in(arena: &Arena, block: *const u8, size: usize) -> bool {

@@ -1,12 +1,15 @@
 //! Arenas in memory that other things see too: files, shared mappings, other processes.
 #![cfg(target_os = "linux")]
 
+mod support;
+
 use std::alloc::Layout;
 use std::ffi::CStr;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::null_mut;
 
+use support::released;
 use tessalloc::{Arena, ArenaError, ArenaOptions, Heap, HeapOptions, raw};
 
 const MIB: usize = 1 << 20;
@@ -60,12 +63,6 @@ fn heap_with_text(arena: &Arena, copies: usize) -> (Heap, *mut u8) {
         unsafe { block.add(copy * TEXT.len()).copy_from_nonoverlapping(TEXT.as_ptr(), TEXT.len()) };
     }
     (heap, block)
-}
-
-fn released(arena: Arena) {
-    if let Err((arena, error)) = arena.release() {
-        panic!("{error}: {arena:?} with {} bytes used", arena.used_bytes());
-    }
 }
 
 #[test]

@@ -1,20 +1,16 @@
 //! Arenas: memory that is reserved or handed in, who takes from it, what its own functions see, and how it ends.
 
+mod support;
+
 use std::alloc::Layout;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
+use support::{alone, released};
 use tessalloc::{Arena, ArenaError, ArenaFunctions, ArenaOptions, raw};
 
 const MIB: usize = 1 << 20;
 const SLICE: usize = Arena::ALIGN;
-
-/// Arenas that everyone takes from are everyone's: one test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 /// Memory of the test's own, from the system's allocator, filled with a byte.
 struct Memory {
@@ -39,12 +35,6 @@ impl Memory {
     unsafe fn free(self) {
         // SAFETY: allocated with this layout.
         unsafe { std::alloc::dealloc(self.at, self.layout) };
-    }
-}
-
-fn released(arena: Arena) {
-    if let Err((arena, error)) = arena.release() {
-        panic!("{error}: {arena:?} with {} bytes used", arena.used_bytes());
     }
 }
 

@@ -2,22 +2,14 @@
 
 #[path = "../examples/cyclic_gc.rs"]
 mod gc;
+mod support;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use gc::{Mutator, Object, Root, World};
-
-/// A generator of numbers, the same at each run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end
-    }
-}
+use support::Random;
 
 /// Ids never used twice in a test.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);

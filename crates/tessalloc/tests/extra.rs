@@ -1,32 +1,16 @@
 //! What goes beyond malloc, realloc and free: zeroing forms, alignment at an offset, growth in place, batches, checked frees.
 
+mod support;
+
 use std::collections::HashSet;
 use std::sync::mpsc;
-use std::sync::{Mutex, MutexGuard};
 use std::thread;
 
+use support::{Random, alone};
 use tessalloc::raw;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-
-/// The figures are the process's: one test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// A small random generator.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-}
 
 /// Whether `[from, to)` of a block reads zero.
 unsafe fn is_zero(block: *mut u8, from: usize, to: usize) -> bool {

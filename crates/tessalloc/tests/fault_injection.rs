@@ -42,6 +42,13 @@ impl Record {
         seen.calls += calls.parse::<u64>().expect("a number of calls");
         seen.failures += failures.parse::<u64>().expect("a number of failures");
     }
+
+    /// Of the places in the sources, and of those that made calls, the ones that never saw one fail.
+    fn without_failure(&self, places: &[String]) -> Vec<String> {
+        let failed =
+            |place: &String| self.sites.iter().any(|(known, seen)| known.ends_with(place) && seen.failures > 0);
+        places.iter().chain(self.sites.keys()).filter(|place| !failed(place)).cloned().collect()
+    }
 }
 
 fn number(lines: &[String], which: &str) -> u64 {
@@ -129,22 +136,24 @@ fn every_call_fails_once_and_the_allocator_goes_on() {
             });
         }
     });
-    let record = record.into_inner().expect("no life panicked");
+    let mut record = record.into_inner().expect("no life panicked");
+    let mut places = Vec::new();
+    places_in_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut places);
+    assert!(places.len() > 10, "the sources were found: {places:?}");
+    // Threads make a call the n-th in one life and the next in another: what slipped through has its first call fail.
+    for place in record.without_failure(&places) {
+        let (_, line) = place.rsplit_once(':').expect("a file and a line");
+        let plan = Plan { may_fail: true, is_scarce: false, idles: true };
+        match life::lines(&life::run(plan, &[("SIM_FAIL_LINE", line.to_owned())])) {
+            Ok(lines) => lines.iter().for_each(|line| record.add(line)),
+            Err(error) => record.faults.push(format!("the first call from {place} fails: {error}")),
+        }
+    }
 
     println!("{:<22} {:>9} {:>9}  place", "call", "calls", "failures");
     for (place, seen) in &record.sites {
         println!("{:<22} {:>9} {:>9}  {place}", seen.name, seen.calls, seen.failures);
     }
-    let mut places = Vec::new();
-    places_in_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut places);
-    assert!(places.len() > 10, "the sources were found: {places:?}");
-    let failed: Vec<&str> =
-        record.sites.iter().filter(|(_, seen)| seen.failures > 0).map(|(place, _)| place.as_str()).collect();
-    let never: Vec<&String> =
-        places.iter().filter(|place| !failed.iter().any(|known| known.ends_with(place.as_str()))).collect();
-    let spared: Vec<&String> =
-        record.sites.iter().filter(|(_, seen)| seen.failures == 0).map(|(place, _)| place).collect();
-
     for fault in record.faults.iter().take(3) {
         println!("{fault}");
     }
@@ -154,5 +163,6 @@ fn every_call_fails_once_and_the_allocator_goes_on() {
         record.faults.len(),
         lives.len()
     );
-    assert!(never.is_empty() && spared.is_empty(), "never failed: {never:?} {spared:?}");
+    let never = record.without_failure(&places);
+    assert!(never.is_empty(), "never failed: {never:?}");
 }

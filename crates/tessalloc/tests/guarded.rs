@@ -1,22 +1,18 @@
 //! Guarded blocks: what is done wrong ends the process there and then. Each fault is in a child.
 #![cfg(unix)]
 
+mod support;
+
 use std::alloc::Layout;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use support::alone;
 use tessalloc::guarded::{self, GuardOptions};
 use tessalloc::{Heap, profile, raw};
 
 /// Which fault a child is to make.
 const FAULT: &str = "TESSALLOC_TEST_FAULT";
-
-/// Guarding is the process's.
-fn alone() -> MutexGuard<'static, ()> {
-    static LOCK: Mutex<()> = Mutex::new(());
-    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn usable(block: *mut u8) -> usize {
     // SAFETY: a block in use, or one that was freed: the fault under test.

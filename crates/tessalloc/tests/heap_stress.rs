@@ -7,6 +7,8 @@
 //!
 //! `npm run cross -- x86_64-unknown-linux-gnu` runs it under ThreadSanitizer, smaller.
 
+mod support;
+
 use std::alloc::Layout;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -15,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::Random;
 use tessalloc::{Heap, Tessalloc, raw};
 
 /// What the test itself allocates is the default heap's, of the same allocator.
@@ -32,15 +35,7 @@ const SLACK_KIB: u64 = 4 << 10;
 /// Handed-on work that a worker leaves waiting at most, before it does it.
 const MAIL_MAX: usize = 64;
 
-/// A generator of numbers, the same at each run.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end
-    }
-
     /// Small blocks of all classes, and now and then a large run.
     fn layout(&mut self) -> Layout {
         let shift = if self.below(100) == 0 { 18 } else { 3 + self.below(11) };

@@ -1,5 +1,7 @@
 //! First-class heaps against a naive model, from several threads.
 
+mod support;
+
 use std::alloc::Layout;
 use std::collections::{BTreeMap, HashMap};
 use std::ptr::NonNull;
@@ -7,17 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread;
 
+use support::Random;
 use tessalloc::{Heap, HeapId, HeapOptions, LimitKind, LimitReached, heap_of, raw};
 
-/// A generator of numbers, the same at each run.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end
-    }
-
     /// Sizes of all classes and of large runs, small ones more often.
     fn layout(&mut self) -> Layout {
         let shift = self.below(18);

@@ -1,17 +1,14 @@
 //! A fork while other threads are inside heaps: the child leaves alone what may be torn, and goes on with the rest.
 #![cfg(target_os = "linux")]
 
+mod support;
+
 use std::alloc::Layout;
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::mpsc;
 use std::thread;
 
+use support::alone;
 use tessalloc::{Heap, raw};
-
-/// One test at a time: what the others' threads do is no business of a child.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Runs `work` in a forked child, which has to end well.
 fn in_child(work: impl FnOnce() -> bool) {

@@ -1,15 +1,12 @@
 //! Heaps keep what is theirs and leave nothing behind: one test at a time, since the figures are the process's.
 
+mod support;
+
 use std::alloc::Layout;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use support::alone;
 use tessalloc::Heap;
-
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Pages without room stay the heap's when others purge: it visits their blocks, and takes them along when it goes.
 #[test]

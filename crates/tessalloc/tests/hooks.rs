@@ -1,21 +1,18 @@
 //! Functions of the program for messages and errors. Each case that ends the process runs in one of its own.
 //! The program's allocator is the one under test: the functions allocate by it.
 
-use std::process::{Command, Output};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+mod support;
 
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use support::alone;
 use tessalloc::options::Opt;
 use tessalloc::{ErrorKind, ErrorReport, Heap, HeapOptions, Tessalloc, raw};
 
 #[global_allocator]
 static GLOBAL: Tessalloc = Tessalloc;
-
-/// The functions are the process's: one test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 static MESSAGES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static ERRORS: Mutex<Vec<(ErrorKind, usize, usize, String)>> = Mutex::new(Vec::new());

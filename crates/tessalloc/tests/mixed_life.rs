@@ -1,29 +1,16 @@
 //! A program's life on the allocator, checked block by block against what was written into it.
 
+mod support;
+
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::mpsc;
 use std::thread;
 
+use support::Random;
 use tessalloc::Tessalloc;
 
 #[global_allocator]
 static GLOBAL: Tessalloc = Tessalloc;
-
-/// A small generator: the same numbers on every machine for a seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: u64) -> usize {
-        (self.next() % end) as usize
-    }
-}
 
 /// A block that knows what is in it.
 struct Owned {
@@ -50,7 +37,7 @@ impl Owned {
                 _ => random.below(20),
             };
         let layout = Layout::from_size_align(size.max(1), align).unwrap();
-        let fill = random.next() as u8;
+        let fill = random.below(256) as u8;
         let zeroed = random.below(4) == 0;
         // SAFETY: the layout has a size.
         let at = unsafe { if zeroed { GLOBAL.alloc_zeroed(layout) } else { GLOBAL.alloc(layout) } };
@@ -93,7 +80,7 @@ impl Owned {
         let old = self.layout;
         let size = match random.below(3) {
             0 => old.size() / 2 + 1,
-            1 => old.size() + random.below(old.size() as u64 + 100) + 1,
+            1 => old.size() + random.below(old.size() + 100) + 1,
             _ => old.size() * 2,
         }
         .min(20 << 20);
@@ -133,16 +120,16 @@ fn live(seed: u64, steps: usize, send: &[mpsc::Sender<Owned>], receive: &mpsc::R
         match random.below(10) {
             0..=4 => blocks.push(Owned::new(&mut random)),
             5 if !blocks.is_empty() => {
-                let i = random.below(blocks.len() as u64);
+                let i = random.below(blocks.len());
                 blocks[i].resize(&mut random);
             }
             6 if !blocks.is_empty() && !send.is_empty() => {
-                let i = random.below(blocks.len() as u64);
-                let _ = send[random.below(send.len() as u64)].send(blocks.swap_remove(i));
+                let i = random.below(blocks.len());
+                let _ = send[random.below(send.len())].send(blocks.swap_remove(i));
             }
             7 => drop(receive.try_recv()),
             _ if !blocks.is_empty() => {
-                let i = random.below(blocks.len() as u64);
+                let i = random.below(blocks.len());
                 drop(blocks.swap_remove(i));
             }
             _ => {}

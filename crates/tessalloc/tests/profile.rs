@@ -1,18 +1,15 @@
 //! Heap profiles: what they say against what was done. The test program itself allocates from the system's allocator.
 
+mod support;
+
 use std::alloc::Layout;
 use std::cell::Cell;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use support::alone;
 use tessalloc::profile::{self, Amount, Figures, Kind, ProfileError};
 use tessalloc::{Heap, raw};
-
-/// The profile is the process's.
-fn alone() -> MutexGuard<'static, ()> {
-    static LOCK: Mutex<()> = Mutex::new(());
-    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 thread_local! {
     /// What [`stack_of_test`] says.

@@ -1,20 +1,16 @@
 //! Faults that were found by reading, each with the case that showed it.
 
+mod support;
+
 use std::sync::mpsc;
-use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::alone;
 use tessalloc::raw;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-
-/// The figures are the process's: one test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 #[test]
 fn realloc_beyond_what_chunk_numbers_can_say_is_refused() {

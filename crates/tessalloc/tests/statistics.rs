@@ -1,8 +1,10 @@
 //! Figures against what a program knows itself: by class, in sum, as JSON, by name, by thread. The tests' own allocator is another
 //! one, so that every block of ours is counted here too.
 
+mod support;
+
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::MutexGuard;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,8 +16,7 @@ const MIB: usize = 1 << 20;
 
 /// The figures are the process's: one test at a time, when the threads of the one before have ended.
 fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    let guard = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let guard = support::alone();
     drop(Blocks::new([1]));
     wait_for_others();
     guard

@@ -1,33 +1,20 @@
 //! Walks over the whole process against a naive model: what is told is exactly what is in use. Alone in its process, one test at a time.
 
+mod support;
+
 use std::alloc::Layout;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Barrier, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Barrier, Mutex, PoisonError, mpsc};
 use std::thread;
 
+use support::{Random, alone};
 use tessalloc::{
     Heap, HeapId, PageInfo, PageOwner, ThreadId, Walked, Which, raw, visit_blocks, visit_blocks_exactly, visit_pages,
 };
 
-/// A walk sees all blocks of the process: tests come one after the other.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 const WHOLE: Walked = Walked { to_the_end: true, skipped_pages: 0 };
-
-/// A generator of numbers, the same at each run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end
-    }
-}
 
 /// A block in use, and the heap that it is of.
 #[derive(Clone, Copy, Debug)]

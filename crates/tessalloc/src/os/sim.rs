@@ -12,6 +12,7 @@
 //! | `SIM_NO_BARRIER`    | [`set_no_barrier`]    | 0, 1  | no barrier for all threads, as on macOS or behind a filter           |
 //! | `SIM_FAIL_AT`       | [`fail_at`]           | calls | which call that can fail does fail: 1 is the first                   |
 //! | `SIM_FAIL_RUN`      | [`fail_at`]           | calls | how many in a row do (1 if not set, 0: all from there on)            |
+//! | `SIM_FAIL_LINE`     |                       | line  | the first call from each place at this line of its file fails        |
 //!
 //! | state          | unit  | written by                    | always true                                                         |
 //! |----------------|-------|-------------------------------|---------------------------------------------------------------------|
@@ -50,6 +51,7 @@ static COMMIT_BUDGET: AtomicU64 = AtomicU64::new(NONE);
 static NO_BARRIER: AtomicBool = AtomicBool::new(false);
 static FAIL_AT: AtomicU64 = AtomicU64::new(NONE);
 static FAIL_RUN: AtomicU64 = AtomicU64::new(1);
+static FAIL_LINE: AtomicU64 = AtomicU64::new(NONE);
 /// Whether the settings of the environment have been taken over.
 static READ_ENVIRONMENT: AtomicBool = AtomicBool::new(false);
 
@@ -82,6 +84,7 @@ fn set_up() {
     set(&COMMIT_BUDGET, "SIM_COMMIT_BUDGET");
     set(&FAIL_AT, "SIM_FAIL_AT");
     set(&FAIL_RUN, "SIM_FAIL_RUN");
+    set(&FAIL_LINE, "SIM_FAIL_LINE");
     NO_BARRIER.store(env_number("SIM_NO_BARRIER").is_some_and(|number| number != 0), Ordering::Relaxed);
     store_page_bytes(env_number("SIM_PAGE_BYTES").map_or_else(system::page_bytes, |bytes| bytes as usize));
     // ORDER: Release pairs with the Acquire above: who sees it set sees the settings.
@@ -223,11 +226,12 @@ fn site_entry(name: &'static str, place: &'static Location<'static>) -> &'static
 fn must_fail(name: &'static str, place: &'static Location<'static>) -> bool {
     set_up();
     let entry = site_entry(name, place);
-    entry.calls.fetch_add(1, Ordering::Relaxed);
+    let is_first = entry.calls.fetch_add(1, Ordering::Relaxed) == 0;
     let number = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
     let first = FAIL_AT.load(Ordering::Relaxed);
     let run = FAIL_RUN.load(Ordering::Relaxed);
-    let fails = number >= first && first != NONE && (run == 0 || number - first < run);
+    let is_due = number >= first && first != NONE && (run == 0 || number - first < run);
+    let fails = is_due || is_first && u64::from(place.line()) == FAIL_LINE.load(Ordering::Relaxed);
     if fails {
         entry.failures.fetch_add(1, Ordering::Relaxed);
     }
