@@ -40,7 +40,7 @@ test('page_shows_verdict_table_and_chart_in_a_browser', async (t) => {
   t.is(await tab.textContent('code'), 'node <b>.mjs')
   t.is(await tab.locator('#figures tbody tr').count(), 2)
   t.regex((await tab.textContent('#figures tbody tr:nth-child(2)')) ?? '', /tessalloc.*100 MB 0\.25 ×/)
-  t.deepEqual(await tab.locator('.u-legend .u-label').allTextContents(), ['s', 'system', 'tessalloc'])
+  t.deepEqual(await tab.locator('.u-legend .u-label').allTextContents(), ['under the pointer', 'system', 'tessalloc'])
   const box = await tab.locator('.uplot canvas').boundingBox()
   t.true((box?.width ?? 0) > 300 && (box?.height ?? 0) > 200)
   // The line of the second allocator is drawn: its green is in the picture.

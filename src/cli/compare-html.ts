@@ -60,13 +60,13 @@ ${table(comparison)}
 const names = ${scriptData(names)};
 const data = ${scriptData(series(comparison))};
 const colours = ['#bf8700', '#1a7f37', '#0969da', '#8250df', '#1b7c83'];
-const mb = (plot, value) => value == null ? '' : value.toFixed(0) + ' MB';
+const shown = (digits, unit) => (plot, value) => value == null ? '–' : value.toFixed(digits) + unit;
 new uPlot({
   width: Math.min(900, document.body.clientWidth), height: 360, title: 'RSS over time',
   scales: { x: { time: false }, y: { range: (plot, low, high) => [0, high * 1.05] } },
   axes: [{ label: 'seconds' }, { label: 'MB', size: 60 }],
-  series: [{ label: 's', value: (plot, value) => value == null ? '' : value.toFixed(2) },
-    ...names.map((label, i) => ({ label, stroke: colours[i % colours.length], width: 2, value: mb }))],
+  series: [{ label: 'under the pointer', value: shown(2, ' s') },
+    ...names.map((label, i) => ({ label, stroke: colours[i % colours.length], width: 2, value: shown(0, ' MB') }))],
 }, data, document.getElementById('chart'));
 </script>`
   return htmlPage('tessalloc compare', body, style)

@@ -39,10 +39,10 @@ ${barsByName('classes', 'Bytes by size class', [colours.used, colours.free], bar
 }
 
 function purgeSection(report: Report): string {
-  const rows = report.samples.flatMap(({ ms, tessalloc }, i) => {
+  const rows = report.samples.flatMap(({ ms, tessalloc, parts }, i) => {
     if (tessalloc === null) return []
     const before = report.samples[i - 1]?.tessalloc?.purged ?? tessalloc.purged
-    return [{ seconds: ms / 1000, event: mb(tessalloc.purged - before), level: mb(tessalloc.retained) }]
+    return [{ seconds: ms / 1000, event: mb(tessalloc.purged - before), level: mb(parts.retained) }]
   })
   if (rows.length < 2) return ''
   return `<h2>Given back over time</h2>
