@@ -122,7 +122,9 @@ function runModels(folder: string, what: string): string[] {
     },
   )
   if (result.error) throw new CommandError(`The models could not be run with "${what}": ${result.error.message}`)
-  const failed = [...result.stdout.matchAll(/^test models::(?:\w+::)?models_(\w+) \.\.\. FAILED/gm)].map(([, name]) => name ?? '')
+  const failed = [...result.stdout.matchAll(/^test models::(?:\w+::)?models_(\w+) \.\.\. FAILED/gm)].map(
+    ([, name]) => name ?? '',
+  )
   if (result.status === 0) return []
   if (!/^running \d+ tests/m.test(result.stdout)) {
     throw new CommandError(`The core does not compile with "${what}":\n${result.stderr}`)

@@ -69,7 +69,7 @@ export interface ArenaEvent {
   readonly capacity: number
   /** {@link Arena.used}. Unit: bytes. */
   readonly used: number
-  /** {@link Arena.generation}. */
+  /** {@link Arena.generation}: how often it was reset. */
   readonly generation: number
 }
 
