@@ -7,7 +7,7 @@
  * `ERR_TESSALLOC_UNSUPPORTED`, `ERR_TESSALLOC_WRONG_LIBC`, `ERR_TESSALLOC_MISSING_BINARY`, `ERR_TESSALLOC_VERSION_SKEW` or
  * `ERR_TESSALLOC_LOAD_FAILED`; its text says what to do.
  *
- * @module
+ * @module tessalloc
  */
 export { Arena, type ArenaEvent, type ArenaMark, type ArenaOptions } from './arena.ts'
 export { type BufferLease, BufferPool, type BufferPoolOptions, type BufferPoolStats } from './buffer-pool.ts'
