@@ -125,6 +125,40 @@ fn known_e05_sized_free_of_every_size_and_alignment() {
     says_ok(&mut command(&copies().join("sized_free"), Mode::Shared, 120));
 }
 
+/// E11: libraries loaded and unloaded 5,000 times, whose threads outlive them; alone, and in a process on tessalloc.
+#[test]
+fn known_e11_load_and_unload() {
+    let program = compile("known_e11.c", Mode::Preload, &["-ldl"]);
+    let stripped = unique("stripped").with_extension("so");
+    must(Command::new("objcopy").arg("--strip-debug").arg(copies().join("libcopies.so")).arg(&stripped));
+    for mode in [Mode::Shared, Mode::Preload] {
+        let libraries: Vec<PathBuf> = (0..45).map(|_| unique("loaded").with_extension("so")).collect();
+        for library in &libraries {
+            std::fs::copy(&stripped, library).expect("copy the library");
+        }
+        let mut command = command(&program, mode, 120);
+        let output =
+            command.env("TESSALLOC_STATS", "on").arg("5000").args(&libraries).output().expect("start the program");
+        let text = describe(&output);
+        assert!(output.status.success() && output.stdout.ends_with(b"ok\n"), "{text}");
+        // The copies' figures are not the process's: they say nothing as it ends.
+        assert_eq!(output.stderr.is_empty(), mode == Mode::Shared, "{text}");
+        for library in libraries {
+            // One was moved in the place of another.
+            let _ = std::fs::remove_file(library);
+        }
+    }
+}
+
+/// The copies' thread-local words need no room that the C library would have to keep for them.
+#[test]
+fn libraries_use_no_static_thread_locals() {
+    let library = copied_libraries(1).remove(0);
+    let dynamic = must(Command::new("readelf").args(["--wide", "--dynamic", "--relocs", &library]));
+    assert!(!dynamic.contains("STATIC_TLS") && !dynamic.contains("TPOFF"), "{dynamic}");
+    assert!(dynamic.contains("DTPMOD64") || dynamic.contains("TLSDESC"), "{dynamic}");
+}
+
 /// A pointer of somebody else in `free` is reported and ends the process by SIGABRT.
 #[test]
 fn foreign_pointers_are_reported() {

@@ -31,7 +31,8 @@
 //! | feature | |
 //! |---------|-|
 //! | `std` (default) | thread locals by `std::thread_local!` |
-//! | `initial-exec` | thread locals of libraries that are there from the start: for the preload library |
+//! | `addon` | for add-ons and plug-ins, which a program loads while it runs: see `docs/add-ons.md` |
+//! | `initial-exec` | thread locals of libraries that are there from the start: for the preload library. `addon` wins |
 //! | `allocator-api2` | [`&Heap`](Heap) as `Allocator` of that crate: collections of its own and of `hashbrown` in a heap |
 //! | `unwind` | call stacks of [`profile`] by the unwinder that programs of `std` hold anyway, instead of by frame pointers |
 //! | `nightly` | `&Heap` as the standard `Allocator`: needs a nightly compiler |
@@ -184,6 +185,8 @@ pub use walk::{PageInfo, PageOwner, Walked, Which, visit_blocks, visit_blocks_ex
 /// The examples of the guides are tests.
 #[cfg(doctest)]
 mod guides {
+    #[doc = include_str!("../../../docs/add-ons.md")]
+    struct AddOns;
     #[doc = include_str!("../../../docs/arenas.md")]
     struct Arenas;
     #[doc = include_str!("../../../docs/buffer.md")]

@@ -111,11 +111,24 @@ pub(crate) fn thread_id() -> usize {
     unsafe { libc::pthread_self() as usize }
 }
 
-/// Asks for `run` as the process ends by `exit`. May allocate: call outside every lock.
-pub(crate) fn at_exit(run: extern "C" fn()) -> bool {
-    // SAFETY: a static function, which stays for the life of the image.
-    unsafe { libc::atexit(run) == 0 }
+#[cfg(not(feature = "addon"))]
+mod exit {
+    /// Asks for `run` as the process ends by `exit`. May allocate: call outside every lock.
+    pub(crate) fn at_exit(run: extern "C" fn()) -> bool {
+        // SAFETY: a static function, which stays for the life of the image.
+        unsafe { libc::atexit(run) == 0 }
+    }
 }
+
+#[cfg(feature = "addon")]
+mod exit {
+    /// Refused: the end of the process is the program's, and other add-ons have a copy of this too.
+    pub(crate) fn at_exit(_run: extern "C" fn()) -> bool {
+        false
+    }
+}
+
+pub(crate) use exit::at_exit;
 
 /// Starts a detached thread with all signals blocked and a small stack. May allocate: call outside every lock.
 pub(crate) fn spawn(run: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {

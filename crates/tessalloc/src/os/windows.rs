@@ -11,7 +11,10 @@ use windows_sys::Win32::Storage::FileSystem::WriteFile;
 use windows_sys::Win32::System::Console::{GetStdHandle, STD_ERROR_HANDLE};
 use windows_sys::Win32::System::Diagnostics::Debug::RaiseFailFastException;
 use windows_sys::Win32::System::Environment::{FreeEnvironmentStringsW, GetEnvironmentStringsW};
-use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
+use windows_sys::Win32::System::LibraryLoader::{
+    GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS, GET_MODULE_HANDLE_EX_FLAG_PIN, GetModuleHandleExW, GetModuleHandleW,
+    GetProcAddress,
+};
 use windows_sys::Win32::System::Memory::{
     CreateMemoryResourceNotification, LowMemoryResourceNotification, MEM_COMMIT, MEM_DECOMMIT, MEM_RELEASE,
     MEM_RESERVE, PAGE_NOACCESS, PAGE_READWRITE, QueryMemoryResourceNotification, VirtualAlloc, VirtualFree,
@@ -431,9 +434,27 @@ unsafe extern "system" fn run_exit_hook(value: *const c_void) {
     }
 }
 
+/// Keeps the image that holds this code in memory for good: threads that end later run the exit hook, and the scavenger sleeps in it.
+fn pin_image() {
+    let mut image = null_mut();
+    let call = || {
+        // SAFETY: an address in this image; `image` is ours to write.
+        unsafe {
+            GetModuleHandleExW(
+                GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+                pin_image as fn() as *const u16,
+                &mut image,
+            )
+        }
+    };
+    // Refused only where no image holds the address.
+    let _ = keep_error("GetModuleHandleExW", call, |done| *done == 0);
+}
+
 /// Makes the index. `hook` runs on each thread that armed it with the pointer it armed; in a program with fibres, when the fibre
-/// that armed it is deleted. Call once, single-threaded or under the initialisation lock.
+/// that armed it is deleted. Call once, single-threaded or under the initialisation lock. Pins the image.
 pub(crate) fn exit_hook_create(hook: unsafe extern "C" fn(*mut c_void)) -> bool {
+    pin_image();
     // ORDER: Release pairs with the Acquire in `run_exit_hook`.
     EXIT_HOOK.store(hook as *mut c_void, Ordering::Release);
     // SAFETY: the callback has the signature that the system calls.

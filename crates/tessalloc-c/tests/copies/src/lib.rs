@@ -1,4 +1,5 @@
 //! A library with its own tessalloc as global allocator: what a Node add-on or a Python extension is.
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -44,4 +45,27 @@ pub extern "C" fn copy_work(seed: u64) -> i32 {
     // The image may go right after this call: nothing of this copy is to be left behind in it.
     LEFT.lock().unwrap().clear();
     0
+}
+
+thread_local! {
+    /// Dropped as the thread ends.
+    static KEPT: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A block for somebody else to release, and some that the thread keeps until it ends.
+#[unsafe(no_mangle)]
+pub extern "C" fn copy_keep(bytes: usize) -> *mut u8 {
+    KEPT.with_borrow_mut(|kept| kept.extend((1..20).map(|count| vec![count; 40 * usize::from(count)])));
+    Box::leak(vec![0x5a; bytes].into_boxed_slice()).as_mut_ptr()
+}
+
+/// Frees a block of [`copy_keep`]; 0 if it was as it should be.
+///
+/// # Safety
+/// - A block of [`copy_keep`] of so many bytes, which nobody uses any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn copy_release(block: *mut u8, bytes: usize) -> i32 {
+    // SAFETY: the caller's duty.
+    let block = unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(block, bytes)) };
+    i32::from(block.iter().any(|&byte| byte != 0x5a))
 }

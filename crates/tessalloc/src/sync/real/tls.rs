@@ -3,7 +3,7 @@
 
 use crate::theap::{EMPTY, Stacks};
 
-#[cfg(all(feature = "initial-exec", target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(feature = "initial-exec", not(feature = "addon"), target_os = "linux", target_arch = "x86_64"))]
 mod word {
     use super::*;
 
@@ -43,7 +43,7 @@ mod word {
     }
 }
 
-#[cfg(all(feature = "initial-exec", target_os = "linux", target_arch = "aarch64"))]
+#[cfg(all(feature = "initial-exec", not(feature = "addon"), target_os = "linux", target_arch = "aarch64"))]
 mod word {
     use super::*;
 
@@ -81,7 +81,12 @@ mod word {
     }
 }
 
-#[cfg(not(all(feature = "initial-exec", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[cfg(not(all(
+    feature = "initial-exec",
+    not(feature = "addon"),
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
 mod word {
     use super::*;
     use core::cell::Cell;
