@@ -62,7 +62,7 @@ export default {
   ],
   treatWarningsAsErrors: true,
   disableSources: true,
-  highlightLanguages: ['ts', 'js', 'json', 'sh', 'c', 'rust', 'docker', 'ini', 'yaml'],
+  highlightLanguages: ['ts', 'js', 'json', 'sh', 'c', 'rust', 'rs', 'toml', 'docker', 'ini', 'yaml'],
   projectDocuments: [
     'docs/rss.md',
     'docs/docker.md',
@@ -71,6 +71,7 @@ export default {
     'docs/arenas-and-pools.md',
     'docs/sharing-memory.md',
     'docs/limits.md',
+    'docs/add-ons.md',
     'docs/options.md',
   ],
   intentionallyNotDocumented: [

@@ -58,7 +58,7 @@ const steps: readonly Step[] = [
   },
   {
     name: 'clippy-node',
-    command: ['cargo', 'clippy', '-p', 'tessalloc-node', '--all-targets', '--', '-D', 'warnings'],
+    command: ['cargo', 'clippy', '-p', 'tessalloc-node', '-p', 'word-counts', '--all-targets', '--', '-D', 'warnings'],
   },
   // Without `--all-targets`: the library has its own panic handler, which a test harness has too.
   {

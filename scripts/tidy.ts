@@ -48,7 +48,7 @@ const noHosts: Rule = (file, lines) =>
 /** Endings by which a word in backquotes is taken for a path. */
 const pathEnding = /\.(rs|ts|mjs|md|toml|json|c|cpp|h|sh|html)$/
 /** First folders of the checkout: a word that starts with one is a path too. */
-const pathStart = /^(crates|src|docs|scripts|benches|workloads|__test__|npm)\//
+const pathStart = /^(crates|examples|src|docs|scripts|benches|workloads|__test__|npm)\//
 /** Made by a build. */
 const built = /^(dist|target|docs\/api|node_modules)\/|\.(node|so|a)$/
 

@@ -1,0 +1,5 @@
+//! Sets what linking a Node-API module needs.
+
+fn main() {
+    napi_build::setup();
+}
