@@ -1,6 +1,7 @@
 // What is measured in Node, and with whom. A contender makes, for one workload, the function that does `count` operations.
 import { MemPool } from '@thi.ng/malloc'
 import { Arena, BufferPool, Heap, SharedHeap } from '../../src/index.ts'
+import { crowd, crowdWays } from './crowd.ts'
 import { senders } from './sharing.ts'
 
 /** Does an operation `count` times. */
@@ -238,6 +239,12 @@ function sharing(label: string, nodes: number, bars: readonly Bar[]): Workload {
   return { name: `share/${label}`, bars, contenders: Object.fromEntries(contenders) as Workload['contenders'] }
 }
 
+/** Eight workers take and free blocks at once: `crowd.ts`. An operation is a pair of one of them, the time that of all together. */
+function crowding(label: string, bytes: number, bars: readonly Bar[]): Workload {
+  const contenders = crowdWays.map((way) => [way, () => crowd(way, bytes)])
+  return { name: `crowd/${label}`, bars, contenders: Object.fromEntries(contenders) as Workload['contenders'] }
+}
+
 const view: readonly Bar[] = [
   { contender: 'Arena.alloc', most: 45 },
   { contender: 'Arena.alloc', most: 1.5, than: 'bare view' },
@@ -251,6 +258,7 @@ export const workloads: readonly Workload[] = [
   pooling('1KiB', 1024, []),
   pooling('64KiB', 65_536, [{ contender: 'BufferPool acquire, release', most: 25 }]),
   pair('64B', 64, [{ contender: 'SharedHeap.alloc, free', most: 100 }]),
+  crowding('64B', 64, [{ contender: 'SharedHeap, one for all', most: 100 }]),
   replacing('64B', () => 64),
   replacing('16..1024B', (random) => 16 + ((random >>> 4) % 1009)),
   sharing('1 node', 1, [{ contender: 'SharedHeap structs', most: 1, than: 'postMessage' }]),
