@@ -3,5 +3,6 @@ import { biome, main, run } from './lib.ts'
 
 main(() => {
   run('cargo', ['fmt', '--all'])
+  run('cargo', ['fmt', '--manifest-path', 'fuzz/Cargo.toml'])
   run(process.execPath, [biome, 'check', '--write', '.'])
 })

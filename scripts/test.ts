@@ -38,6 +38,7 @@ const own = (name: string, flags: string) => ({ RUSTFLAGS: `--cfg ${flags}`, CAR
 const steps: readonly Step[] = [
   { name: 'format', command: [node, biome, 'ci', '--error-on-warnings', '.'] },
   { name: 'rustfmt', command: ['cargo', 'fmt', '--all', '--check'] },
+  { name: 'rustfmt-fuzz', command: ['cargo', 'fmt', '--manifest-path', 'fuzz/Cargo.toml', '--check'] },
   { name: 'types', command: [node, tsc, '-p', 'tsconfig.json'] },
   { name: 'tidy', command: script('tidy') },
   { name: 'docs', command: script('docs', 'typescript') },
@@ -90,6 +91,21 @@ const steps: readonly Step[] = [
     command: ['cargo', 'test', '--no-fail-fast', '-p', 'tessalloc'],
     env: own('sim', 'tessalloc_sim'),
     runner: 'cargo',
+  },
+  // Random programs against a naive model; all invariants of the core between their steps.
+  {
+    name: 'differential',
+    command: ['cargo', 'test', '--no-fail-fast', '--manifest-path', 'fuzz/Cargo.toml', '--no-default-features'],
+    env: own('check', 'tessalloc_check'),
+    runner: 'cargo',
+  },
+  {
+    name: 'clippy-differential',
+    command: [
+      ...['cargo', 'clippy', '--manifest-path', 'fuzz/Cargo.toml', '--no-default-features', '--all-targets'],
+      ...['--', '-D', 'warnings'],
+    ],
+    env: own('check', 'tessalloc_check'),
   },
   {
     name: 'core-loom',

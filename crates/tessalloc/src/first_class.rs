@@ -40,10 +40,14 @@ use crate::thread::{self, Thread};
 
 #[cfg(test)]
 mod check;
+#[cfg(tessalloc_check)]
+mod check_all;
 mod figures;
 mod lease;
 mod visit;
 
+#[cfg(tessalloc_check)]
+pub(crate) use check_all::check_all;
 use figures::Handed;
 pub(crate) use figures::{page_stats_of, stats_of, stats_of_default};
 pub(crate) use lease::{Handles, after_fork, handle, leave_all};

@@ -489,3 +489,32 @@ unsafe fn try_move(from: *mut Page, to: *mut Page, bytes: usize) -> bool {
     }
     true
 }
+
+#[cfg(tessalloc_check)]
+impl Thread {
+    /// Checks N2, and returns how many runs are warm.
+    ///
+    /// # Safety
+    /// - Nobody else is inside this record's gate.
+    pub(crate) unsafe fn check_warm(&self) -> usize {
+        let mut slices = 0;
+        let mut count = 0;
+        let has_last = !matches!(self.warm.last_slices, 0 | CLOSED);
+        let last = core::iter::once((self.warm.last, self.warm.last_slices)).filter(|_| has_last);
+        let numbered = self.warm.runs.iter().enumerate().filter(|(_, number)| **number != 0);
+        let others = numbered.map(|(slices, number)| (region::page_by_number(number - 1), slices));
+        for (index, (page, wanted)) in last.chain(others).enumerate() {
+            // SAFETY: N2: the record's runs.
+            unsafe {
+                assert_eq!((*page).kind(), Kind::Warm, "N2: a kept run says so");
+                assert_eq!((*page).reserved as usize, wanted, "N2: a kept run is as long as its place says");
+                assert!(is_plain(page), "N2: only plain runs are kept");
+            }
+            let is_last = has_last && index == 0;
+            slices += if is_last { 0 } else { wanted };
+            count += 1;
+        }
+        assert_eq!(self.warm.slices as usize, slices, "N2: slices of kept runs are counted");
+        count
+    }
+}

@@ -80,6 +80,8 @@ mod bitmap;
 mod block;
 #[cfg(not(loom))]
 mod buffer;
+#[cfg(all(tessalloc_check, not(any(loom, target_os = "none"))))]
+mod check;
 #[cfg(not(any(loom, target_os = "none")))]
 mod deferred;
 #[cfg(not(any(loom, target_os = "none")))]
@@ -143,6 +145,9 @@ mod walk;
 pub use arena::{Arena, ArenaError, ArenaFunctions, ArenaInfo, ArenaOptions, arenas};
 #[cfg(not(loom))]
 pub use buffer::{Buffer, BufferStats};
+#[cfg(all(tessalloc_check, not(any(loom, target_os = "none"))))]
+#[doc(hidden)]
+pub use check::check_all;
 #[cfg(not(any(loom, target_os = "none")))]
 pub use deferred::{RawDeferredFree, set_deferred_free, set_raw_deferred_free};
 #[cfg(not(any(loom, target_os = "none")))]

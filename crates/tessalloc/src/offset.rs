@@ -458,34 +458,56 @@ pub(crate) unsafe fn usable_bytes(page: *mut Page, address: *const u8) -> usize 
     }
 }
 
+/// Checks O1 of a heap (null: the default one): each list holds pages that belong there, linked both ways. Returns how many there are with
+/// room, and full.
+///
+/// # Safety
+/// - The heap stands.
+#[cfg(any(test, tessalloc_check))]
+pub(crate) unsafe fn check_all(heap: *mut Core) -> [usize; 2] {
+    let _guard = LOCK.lock();
+    let mut counts = [0; 2];
+    let classes = if heap.is_null() { 0..CLASS_COUNT } else { 0..1 };
+    for (kind, class) in KINDS.into_iter().flat_map(|kind| classes.clone().map(move |class| (kind, class))) {
+        // SAFETY: under the lock; the caller's duty.
+        let pages = unsafe { pages_of(heap, kind, class) };
+        for (list, first) in [pages.with_room, pages.full].into_iter().enumerate() {
+            let (mut page, mut previous) = (first, null_mut());
+            while !page.is_null() {
+                // SAFETY: O1: a linked page stands.
+                unsafe {
+                    assert_eq!((*page).previous, previous, "O1: links lead both ways");
+                    let is_kind = (*page).kind() == kind || kind == Kind::Sampled && (*page).kind() == Kind::Guarded;
+                    assert!(is_kind && (*page).used > 0, "O1: a listed page is of the list's kind and in use");
+                    assert_eq!((*page).heap(), heap, "O1: a listed page is of the list's heap");
+                    let is_of_blocks = (*page).block_bytes != 0;
+                    assert_eq!(
+                        is_of_blocks && (*page).has_room(),
+                        list == 0,
+                        "O1: the list tells whether there is room"
+                    );
+                    assert!(!heap.is_null() || usize::from((*page).class) == class, "O1: lists are of one class");
+                    if is_of_blocks {
+                        (*page).check_all();
+                    }
+                    (previous, page) = (page, (*page).next);
+                }
+                counts[list] += 1;
+            }
+        }
+    }
+    counts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::raw;
     use std::vec::Vec;
 
-    /// O1: each list holds pages that belong there, linked both ways. Returns how many there are with room, and full.
     fn check_all() -> [usize; 2] {
-        let _guard = LOCK.lock();
-        let mut counts = [0; 2];
-        // SAFETY: under the lock.
-        for (class, pages) in unsafe { &*DEFAULT.0.get() }[0].iter().enumerate() {
-            for (list, first) in [pages.with_room, pages.full].into_iter().enumerate() {
-                let (mut page, mut previous) = (first, null_mut());
-                while !page.is_null() {
-                    // SAFETY: O1: a linked page stands.
-                    unsafe {
-                        assert_eq!((*page).previous, previous);
-                        assert!((*page).kind() == Kind::Offset && (*page).used > 0 && (*page).heap().is_null());
-                        assert_eq!(class != 0 && (*page).has_room(), list == 0);
-                        assert_eq!(usize::from((*page).class), class);
-                        (previous, page) = (page, (*page).next);
-                    }
-                    counts[list] += 1;
-                }
-            }
-        }
-        counts
+        // SAFETY: null is the default heap.
+        unsafe { super::check_all(null_mut()) }
     }
 
     #[test]

@@ -44,7 +44,7 @@ use crate::stats::{self, Counter, OwnCount};
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::thread::Thread;
 
-#[cfg(test)]
+#[cfg(any(test, tessalloc_check))]
 mod check;
 
 /// What the slices of a descriptor are.

@@ -43,6 +43,8 @@ use crate::waiting::Numbered;
 mod arenas;
 #[cfg(any(test, tessalloc_check))]
 mod check;
+#[cfg(tessalloc_check)]
+mod check_runs;
 mod growth;
 mod places;
 mod run;
@@ -53,6 +55,10 @@ use arenas::ArenaCell;
 pub(crate) use arenas::{ARENA_COUNT_MAX, NAME_BYTES as ARENA_NAME_BYTES, Source, arena_from, begin_arena, text_of};
 #[cfg(test)]
 pub(crate) use check::QUIET;
+#[cfg(tessalloc_check)]
+pub(crate) use check::check_all;
+#[cfg(tessalloc_check)]
+pub(crate) use check_runs::{dirty_slices, for_each_run};
 pub(crate) use growth::{is_beyond_all, is_tight};
 pub(crate) use places::Places;
 pub(crate) use run::Run;

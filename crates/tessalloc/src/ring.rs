@@ -203,6 +203,36 @@ impl Ring {
         (self.sent.swap(0, Ordering::Relaxed), self.sent_bytes.swap(0, Ordering::Relaxed))
     }
 
+    /// Checks B1 and B2. Returns whether the ring has a slice.
+    ///
+    /// # Safety
+    /// - The caller holds the ring.
+    #[cfg(tessalloc_check)]
+    pub(crate) unsafe fn check_all(&mut self) -> bool {
+        // SAFETY: null, or the ring's own slice.
+        let Some(open) = (unsafe { self.open.as_mut() }) else {
+            assert_eq!(self.pending, 0, "B2: what is pending is in a batch");
+            return false;
+        };
+        let mut pending = 0;
+        for (place, batch) in open.batches.into_iter().enumerate().filter(|(_, batch)| !batch.page.is_null()) {
+            // SAFETY: a block of the page is on its way, so it stands (P4).
+            let (used, bytes) = unsafe { ((*batch.page).used.get(), (*batch.page).block_bytes) };
+            assert!(batch.count < batch.limit && batch.limit as usize <= BATCH_BLOCKS_MAX, "B1: a full batch goes out");
+            assert!(batch.count > 0 && batch.count <= used, "B1: what is on its way is handed out");
+            for index in 0..batch.count as usize {
+                let at = usize::from(*open.places.of(place, index)) * 8;
+                assert!(at.is_multiple_of((bytes as usize).max(8)), "B1: what is on its way are blocks of the page");
+            }
+            pending += Self::weight(bytes) * batch.count;
+        }
+        assert!(
+            self.pending >= pending && self.pending < BYTES_MAX + 2 * BATCH_BYTES_MAX,
+            "B2: what is pending is counted"
+        );
+        true
+    }
+
     /// Sends the batch at a place home, if there is one.
     ///
     /// # Safety

@@ -29,7 +29,7 @@ use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::stats::{self, Counter};
 use crate::thread::Thread;
 
-#[cfg(test)]
+#[cfg(any(test, tessalloc_check))]
 mod check;
 
 /// All that the fast paths touch of a thread, by class. Two arrays, so that a class indexes both without arithmetic.

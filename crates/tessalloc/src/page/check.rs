@@ -1,9 +1,7 @@
 //! The invariants of a page, told by walking it. Naive on purpose: nothing here uses what the page itself uses.
 
-use std::vec;
-use std::vec::Vec;
-
 use super::*;
+use crate::holes::BLOCKS_MAX;
 use crate::os;
 
 impl Page {
@@ -14,52 +12,49 @@ impl Page {
     pub(crate) unsafe fn check_all(&self) -> u64 {
         let bytes = self.block_bytes as usize;
         let page_bytes = slice_count_of(self.class()) as usize * SLICE_BYTES;
-        assert_eq!(self.kind(), Kind::Small);
+        assert!(matches!(self.kind(), Kind::Small | Kind::Offset | Kind::Sampled), "P8: a page of equal blocks");
         assert!(self.start.addr().is_multiple_of(SLICE_BYTES), "P2: the page starts on a slice");
         assert_eq!(bytes, self.class().block_bytes(), "P7: the block size is the class's");
         assert_eq!(self.reserved as usize, page_bytes / bytes, "P6: as many blocks as fit");
         assert!(self.used.get() <= self.carved.get() && self.carved <= self.reserved, "P6: used ≤ carved ≤ reserved");
 
-        let overlaps_hole = |index: usize| {
-            (0..page_bytes / os::page_bytes()).any(|unit| {
-                let (from, to) = (unit * os::page_bytes(), (unit + 1) * os::page_bytes());
-                self.holes[unit / 64] >> (unit % 64) & 1 == 1 && index * bytes < to && from < (index + 1) * bytes
-            })
+        let is_withdrawn = |index: usize| {
+            (index * bytes / os::page_bytes()..=((index + 1) * bytes - 1) / os::page_bytes())
+                .any(|unit| self.holes[unit / 64] >> (unit % 64) & 1 == 1)
         };
-        let is_withdrawn: Vec<bool> = (0..self.reserved as usize).map(overlaps_hole).collect();
-        let mut is_free = vec![false; self.carved.get() as usize];
-        let mut block = self.free;
+        let mut is_free = [0_u64; BLOCKS_MAX / 64];
+        let (mut block, mut free) = (self.free, 0);
         while !block.is_null() {
             let at = block.addr().wrapping_sub(self.start.addr());
             let index = at / bytes;
-            assert!(index < is_free.len(), "P3: a free block lies in what was carved");
+            assert!(index < self.carved.get() as usize, "P3: a free block lies in what was carved");
             assert!(at.is_multiple_of(bytes), "P3: a free block is a block");
-            assert!(!is_free[index], "P3: a block is free once");
-            assert!(!is_withdrawn[index], "P3: a free block lies in no hole");
-            is_free[index] = true;
+            assert!(is_free[index / 64] >> (index % 64) & 1 == 0, "P3: a block is free once");
+            assert!(!is_withdrawn(index), "P3: a free block lies in no hole");
+            is_free[index / 64] |= 1 << (index % 64);
+            free += 1;
             // SAFETY: the block is one of the page, free as far as the list says, and the caller holds the page.
             block = unsafe { Block::next(block) };
         }
-        let withdrawn = is_withdrawn.iter().filter(|is_withdrawn| **is_withdrawn).count();
-        assert!(
-            is_withdrawn[self.carved.get() as usize..].iter().all(|is_withdrawn| !is_withdrawn),
-            "P10: holes are of carved blocks"
-        );
-        let free = is_free.iter().filter(|is_free| **is_free).count();
-        assert_eq!(
-            self.used.get() as usize + free + withdrawn,
-            self.carved.get() as usize,
-            "P4, P10: each carved block is used, free or in a hole"
-        );
+        let mut withdrawn = 0;
+        if self.holes != [0; 2] {
+            let (carved, reserved) = (self.carved.get() as usize, self.reserved as usize);
+            withdrawn = (0..carved).filter(|index| is_withdrawn(*index)).count() as u32;
+            assert!(!(carved..reserved).any(is_withdrawn), "P10: holes are of carved blocks");
+        }
+        let known = self.used.get() + free + withdrawn;
+        assert_eq!(known, self.carved.get(), "P4, P10: each carved block is used, free or in a hole");
         u64::from(self.used.get()) * bytes as u64
     }
 }
 
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::holes;
     use crate::region::{self, Run};
     use std::sync::{MutexGuard, PoisonError};
+    use std::vec::Vec;
 
     /// A page that no theap knows of.
     struct Lone {

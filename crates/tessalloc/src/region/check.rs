@@ -4,7 +4,6 @@ use super::{CHUNK_SLICES, KEPT, all};
 use crate::sync::Ordering;
 
 /// Checks the words of every chunk against one another (S2, S4); the process must be quiet. Returns the dirty free slices.
-#[cfg(any(test, tessalloc_check))]
 pub(crate) fn check_all() -> u64 {
     let mut dirty_free = 0;
     for region in all() {

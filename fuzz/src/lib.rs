@@ -1,0 +1,18 @@
+//! Random programs of calls of the allocator, held against a naive model: one interpreter for the differential test
+//! (`tests/differential.rs`) and for the fuzz targets (`fuzz_targets`).
+//!
+//! | module    | holds                                                              |
+//! |-----------|--------------------------------------------------------------------|
+//! | [`step`]  | programs: words that are steps                                     |
+//! | [`face`]  | what they run on: the Rust crate                                   |
+//! | [`content`] | what is written into blocks                                      |
+//! | [`crew`]  | threads that take turns                                            |
+//! | [`run`]   | the interpreter and the model                                      |
+//!
+//! The model's own memory comes from the system's allocator: nothing but the program's steps moves the one that is tested.
+
+pub mod content;
+pub mod crew;
+pub mod face;
+pub mod run;
+pub mod step;
