@@ -31,7 +31,7 @@ interface Workers {
 
 for (const preload of [false, true]) {
   // E01: the thread that loads an add-on first is not special: it ends, and a later thread may get its id. E02: what a thread took
-  // is given back when it ends. The package and two copies of another add-on are in each worker; threads of the pool outlive it.
+  // is given back when it ends, also when it is terminated. The package and two copies of another add-on are in each.
   test(`known_e01_e02_addons_in_workers_that_come_and_go_${preload ? 'under_preload' : 'alone'}`, async (t) => {
     t.timeout(isLong ? 900_000 : 170_000)
     const args = [fixture('workers-load-addons.mjs'), `${workers}`, '1', ...examples]
