@@ -229,3 +229,35 @@ test('wrong_usage_is_2_and_help_is_0', (t) => {
   t.is(tessalloc(['--help']).status, 0)
   t.is(tessalloc(['--version']).stdout, `${packageVersion}\n`)
 })
+
+/** What the command line says where Node.js takes this for another system. */
+function elsewhere(system: string, ...args: readonly string[]) {
+  const pretend = `data:text/javascript,Object.defineProperty(process, 'platform', { value: '${system}' })`
+  const line = ['--import', pretend, cli, ...args]
+  return spawnSync(node, line, { encoding: 'utf8', env: plainEnv(), cwd: root })
+}
+
+for (const [system, reason, ...args] of [
+  ['win32', 'Windows has no preloading', 'run', '--', 'node'],
+  ['win32', 'Windows has no preloading', 'path'],
+  ['darwin', 'DYLD_INSERT_LIBRARIES puts no malloc in the place of that of macOS', 'run', '--', 'node'],
+  ['darwin', 'DYLD_INSERT_LIBRARIES puts no malloc in the place of that of macOS', 'env', '--docker'],
+  ['freebsd', 'nobody has tried LD_PRELOAD with tessalloc there', 'path', '--static'],
+  ['aix', 'tessalloc was not made for it', 'env', '--json'],
+] as const) {
+  test(`${args[0]}_on_${system}_says_why_there_is_none`, (t) => {
+    const { status, stdout, stderr } = elsewhere(system, ...args)
+    t.is(status, 3)
+    t.is(stdout, '')
+    t.true(stderr.startsWith(`tessalloc: Cannot preload an allocator on ${system}: ${reason}`), stderr)
+    t.regex(stderr, /Whole programs run on tessalloc on Linux; arenas, heaps and pools work here\n$/)
+  })
+}
+
+test('doctor_without_preloading_looks_at_the_add_on_alone', (t) => {
+  const { status, stdout } = elsewhere('darwin', 'doctor')
+  t.is(status, 3)
+  t.regex(stdout, /^ok +version .* darwin-/m)
+  t.regex(stdout, /^FAIL +add-on .*were never run, so they are not installed by themselves/m)
+  t.regex(stdout, /^FAIL +preload library .*DYLD_INSERT_LIBRARIES/m)
+})

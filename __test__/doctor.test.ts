@@ -19,6 +19,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import type { Finding } from '../src/cli/doctor/finding.ts'
+import { libraryFaults, thisProgram } from '../src/cli/doctor/preload.ts'
 import { asleep, cli, library, plainEnv, root, tessalloc } from './helpers.ts'
 
 const node = process.execPath
@@ -187,6 +188,16 @@ test.serial('doctor_of_programs_for_another_machine_or_musl', (t) => {
     bytes.write('/lib/ld-musl-x86_64.so.1\0', at, 'latin1')
   })
   t.is(only(t, diagnose(['--', ofMusl])).id, 'musl')
+})
+
+test('doctor_of_a_library_for_the_other_libc', (t) => {
+  const ofMusl = patched(t, library, 'libtessalloc.so', (bytes) => {
+    bytes.write('libc.so\0', bytes.indexOf('libc.so.6\0'), 'latin1')
+  })
+  // No program starts with it, so nothing can be started that has it.
+  const [fault] = libraryFaults('program', ofMusl, thisProgram)
+  t.is(fault?.id, 'musl')
+  t.regex(fault?.detail ?? '', /the program uses glibc, the library is for musl/)
 })
 
 test.serial('doctor_of_scripts_leads_to_what_runs_them', (t) => {

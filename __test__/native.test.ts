@@ -3,19 +3,19 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writ
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { loadErrorCodes } from '../src/errors.ts'
 import * as sdk from '../src/index.ts'
-import { binaryPath, loadError, missingPackage } from '../src/native.ts'
-import { platformName } from '../src/platforms.ts'
-import { packageVersion } from '../src/version.ts'
+import { binaryPath, loadError, missingPackage, oldNode } from '../src/native.ts'
+import { platformName, platforms } from '../src/platforms.ts'
+import { nodeMinimum, packageVersion } from '../src/version.ts'
 import { evaluate, library, root } from './helpers.ts'
 
 test('platform_name_tells_glibc_from_musl', (t) => {
-  t.is(platformName('linux', 'x64', false), 'linux-x64-gnu')
-  t.is(platformName('linux', 'arm64', true), 'linux-arm64-musl')
-  t.is(platformName('darwin', 'arm64', false), 'darwin-arm64')
-  t.is(platformName('win32', 'x64', false), 'win32-x64-msvc')
+  t.is(platformName('linux', 'x64', 'glibc'), 'linux-x64-gnu')
+  t.is(platformName('linux', 'arm64', 'musl'), 'linux-arm64-musl')
+  t.is(platformName('darwin', 'arm64'), 'darwin-arm64')
+  t.is(platformName('win32', 'x64'), 'win32-x64-msvc')
 })
 
 test('binary_path_of_this_platform_is_in_its_folder', (t) => {
@@ -25,7 +25,10 @@ test('binary_path_of_this_platform_is_in_its_folder', (t) => {
 test('binary_path_of_an_unsupported_platform_names_it_and_what_there_is', (t) => {
   const error = t.throws(() => binaryPath('binding', 'linux-riscv64-musl'), { instanceOf: sdk.TessallocError })
   t.is(error.code, 'ERR_TESSALLOC_UNSUPPORTED')
-  t.is(error.message, 'Cannot load tessalloc: there are binaries for linux-x64-gnu, this is linux-riscv64-musl')
+  t.regex(
+    error.message,
+    /^Cannot load tessalloc: there are binaries for linux-x64-gnu, .*, this is linux-riscv64-musl\. /,
+  )
 })
 
 /** What is said about a platform when the packages of others are installed. */
@@ -33,10 +36,12 @@ const missing = (platform: string, ...installed: readonly string[]) =>
   missingPackage(platform, (other) => installed.includes(other))
 
 test('missing_package_of_a_released_platform_tells_how_to_install_it', (t) => {
-  const { code, message } = missing('linux-x64-gnu')
-  t.is(code, 'ERR_TESSALLOC_MISSING_BINARY')
-  t.regex(message, /@tessalloc\/binding-linux-x64-gnu, which is not installed/)
-  t.regex(message, /Remove node_modules and package-lock\.json and install again, with npm 11/)
+  for (const { name, proof } of platforms.filter(({ proof }) => proof !== 'linked')) {
+    const { code, message } = missing(name)
+    t.is(code, 'ERR_TESSALLOC_MISSING_BINARY', proof)
+    t.regex(message, new RegExp(`@tessalloc/binding-${name}, which is not installed`))
+    t.regex(message, /Remove node_modules and package-lock\.json and install again, with npm 11/)
+  }
 })
 
 test('missing_package_beside_that_of_the_other_libc_tells_where_to_install', (t) => {
@@ -51,24 +56,60 @@ test('missing_package_beside_that_of_the_other_libc_tells_where_to_install', (t)
   }
 })
 
-test('platform_released_for_the_other_libc_only_names_an_image', (t) => {
-  const { code, message } = missing('linux-x64-musl')
-  t.is(code, 'ERR_TESSALLOC_WRONG_LIBC')
-  t.regex(message, /runs on musl \(linux-x64-musl\), there are binaries for linux-x64-gnu\. .* node:22-slim/)
+test('missing_package_that_was_never_run_is_installed_by_its_name', (t) => {
+  const { code, message } = missing('darwin-arm64')
+  t.is(code, 'ERR_TESSALLOC_UNSUPPORTED')
+  t.regex(message, /for darwin-arm64 were never run/)
+  t.true(message.includes(`npm install @tessalloc/binding-darwin-arm64@${packageVersion}`))
 })
 
-test('load_errors_tell_an_old_or_another_libc_from_a_broken_file', (t) => {
-  const told = (text: string) => loadError('x.node', new Error(text))
-  const old = told("/lib/libc.so.6: version `GLIBC_2.34' not found (required by x.node)")
+test('node_that_is_too_old_is_told_which_one_is_needed', (t) => {
+  const minimum = /^\d+\.\d+$/.exec(nodeMinimum)?.[0] ?? ''
+  const [major = 0, minor = 0] = minimum.split('.').map(Number)
+  for (const old of [`${major - 2}.${minor}.0`, `${major}.${minor - 1}.9`, `${major - 1}.99.99`]) {
+    const error = oldNode(old)
+    t.is(error?.code, 'ERR_TESSALLOC_UNSUPPORTED')
+    t.is(
+      error?.message,
+      `Cannot load tessalloc: expected Node.js ${minimum} or later, this is ${old}. Use a newer Node.js`,
+    )
+  }
+  for (const fine of [`${minimum}.0`, `${major}.${minor + 1}.0`, `${major + 2}.0.0`, process.versions.node]) {
+    t.is(oldNode(fine), undefined)
+  }
+})
+
+/** A copy of the preload library with `change` made to its bytes. */
+function changed(t: ExecutionContext, change: (bytes: Buffer) => void): string {
+  const folder = mkdtempSync(join(tmpdir(), 'tessalloc-test-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const bytes = readFileSync(library)
+  change(bytes)
+  writeFileSync(join(folder, 'x.node'), bytes)
+  return join(folder, 'x.node')
+}
+
+test('load_errors_tell_an_old_or_another_libc_or_machine_from_a_broken_file', (t) => {
+  const told = (path: string, text: string, here?: { libc: 'glibc' | 'musl'; arch: string }) =>
+    loadError(path, new Error(text), here)
+  const old = told('x.node', "/lib/libc.so.6: version `GLIBC_2.34' not found (required by x.node)")
   t.is(old.code, 'ERR_TESSALLOC_WRONG_LIBC')
   t.regex(old.message, /expected GLIBC 2\.34 or later/)
-  const musl = told('Error loading shared library ld-linux-x86-64.so.2: No such file or directory (needed by x.node)')
-  t.is(musl.code, 'ERR_TESSALLOC_WRONG_LIBC')
-  t.regex(musl.message, /for another C library/)
-  const broken = told('x.node: invalid ELF header')
+  const onMusl = told(library, 'Error relocating: symbol not found', { libc: 'musl', arch: 'x64' })
+  t.is(onMusl.code, 'ERR_TESSALLOC_WRONG_LIBC')
+  t.regex(onMusl.message, /it is for glibc, this Node\.js runs on musl: .*\. It was installed on another system/)
+  const ofMusl = changed(t, (bytes) => bytes.write('libc.so\0', bytes.indexOf('libc.so.6\0'), 'latin1'))
+  const onGlibc = told(ofMusl, 'libc.so: invalid ELF header', { libc: 'glibc', arch: 'x64' })
+  t.is(onGlibc.code, 'ERR_TESSALLOC_WRONG_LIBC')
+  t.regex(onGlibc.message, /it is for musl, this Node\.js runs on glibc/)
+  const foreign = told(library, 'wrong ELF class', { libc: 'glibc', arch: 'arm64' })
+  t.is(foreign.code, 'ERR_TESSALLOC_LOAD_FAILED')
+  t.regex(foreign.message, /it is for x64, this Node\.js is for arm64/)
+  const broken = told('x.node', 'x.node: invalid ELF header')
   t.is(broken.code, 'ERR_TESSALLOC_LOAD_FAILED')
+  t.regex(broken.message, /Remove node_modules/)
   t.true(broken.cause instanceof Error)
-  t.true([old, musl, broken].every(({ code }) => loadErrorCodes.has(code)))
+  t.true([old, onMusl, onGlibc, foreign, broken].every(({ code }) => loadErrorCodes.has(code)))
 })
 
 /** An installed package as a user has it, without its platform package. */

@@ -142,10 +142,13 @@ function groupMs(group: number): number {
   return ticks * 10
 }
 
-/** Starts the installed command line, and answers what it took until it had said what is expected. It is ended then. */
-async function saysAfter(expected: RegExp, args: readonly string[]): Promise<{ cpuMs: number; wallMs: number }> {
+/** Starts a command in the project, and answers what it took until it had said what is expected. It is ended then. */
+async function saysAfter(
+  expected: RegExp,
+  [command, ...args]: readonly [string, ...string[]],
+): Promise<{ cpuMs: number; wallMs: number }> {
   const start = performance.now()
-  const child = spawn('npx', ['--no-install', 'tessalloc', ...args], {
+  const child = spawn(command, args, {
     cwd: project,
     env: projectEnv(),
     detached: true,
@@ -160,7 +163,7 @@ async function saysAfter(expected: RegExp, args: readonly string[]): Promise<{ c
     }
     child.stdout.on('data', heard)
     child.stderr.on('data', heard)
-    closed.then(() => reject(new Error(`tessalloc ${args.join(' ')} said: ${text}`)))
+    closed.then(() => reject(new Error(`${[command, ...args].join(' ')} said: ${text}`)))
   })
   // It may have ended already.
   try {
@@ -170,12 +173,16 @@ async function saysAfter(expected: RegExp, args: readonly string[]): Promise<{ c
   return took
 }
 
-for (const [args, expected] of [
-  [['--help'], /^Usage: tessalloc/m],
-  [['compare', '--runs', '1'], /^run 1 of 1 on system/m],
+const npx = ['npx', '--no-install', 'tessalloc'] as const
+const use = `import('tessalloc').then(({ Arena, status }) => console.log(status().active, new Arena(64).alloc(8).length))`
+
+for (const [name, line, expected] of [
+  ['command_line_help', [...npx, '--help'], /^Usage: tessalloc/m],
+  ['command_line_compare', [...npx, 'compare', '--runs', '1'], /^run 1 of 1 on system/m],
+  ['package_imported', ['node', '-e', use], /^addon 8$/m],
 ] as const) {
-  test.serial(`installed_command_line_${args[0].replace('--', '')}_speaks_within_two_seconds`, async (t) => {
-    const { cpuMs, wallMs } = await saysAfter(expected, args)
+  test.serial(`installed_${name}_speaks_within_two_seconds`, async (t) => {
+    const { cpuMs, wallMs } = await saysAfter(expected, line)
     t.log(`first output after ${cpuMs} ms of processor time, ${wallMs.toFixed(0)} ms of time`)
     t.true(cpuMs > 0 && cpuMs <= firstOutputMsMax)
   })
@@ -214,5 +221,9 @@ test('manifests_of_all_platforms_can_be_made_without_their_binaries', (t) => {
   t.deepEqual(readdirSync(made).toSorted(), platforms.map(({ name }) => name).toSorted())
   const musl = JSON.parse(readFileSync(join(made, 'linux-arm64-musl', 'package.json'), 'utf8')) as object
   t.like(musl, { name: '@tessalloc/binding-linux-arm64-musl', os: ['linux'], cpu: ['arm64'], libc: ['musl'] })
-  for (const { name } of platforms) t.deepEqual(readdirSync(join(made, name)), ['package.json'])
+  for (const { name } of platforms) {
+    t.deepEqual(readdirSync(join(made, name)), ['package.json'])
+    const text = (folder: string) => readFileSync(join(folder, name, 'package.json'), 'utf8')
+    t.is(text(join(root, 'npm')), text(made), 'as scripts/manifests.ts writes it: npm run packages -- --manifests npm')
+  }
 })

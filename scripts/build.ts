@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { platformName, platforms } from '../src/platforms.ts'
 import { CommandError, main, napi, root, run, step, targetFolder, tsc } from './lib.ts'
 import { platformManifest, writeManifest } from './manifests.ts'
+import { slim } from './platform-build.ts'
 
 const platform = platformName()
 const folder = join(root, 'npm', platform)
@@ -23,9 +24,7 @@ function buildLibrary(): void {
     rmSync(to, { force: true })
     copyFileSync(from, to)
   }
-  // The standard library's part holds bitcode, which only Rust's own linking uses: four fifths of the archive.
-  const slim = ['--strip-debug', '--remove-section=.llvmbc', '--remove-section=.llvmcmd']
-  if (process.platform === 'linux') run('objcopy', [...slim, join(folder, 'libtessalloc.a')])
+  if (process.platform === 'linux') slim(join(folder, 'libtessalloc.a'), 'objcopy')
 }
 
 function buildAddon(): void {

@@ -5,30 +5,11 @@
  *     npm run cross -- x86_64-pc-windows-gnu wasm32-wasip1
  *     npm run cross -- --setup            only fetches the tools
  *
- * The standard library is compiled from the source of exactly our rustc (Debian's `rust-src`); zig links what no Debian
- * compiler links; wine and qemu run the tests. Everything is kept in `.cache/cross` (about 7 GB with what is built); only Debian packages are
- * installed outside of it. A second run fetches nothing.
+ * What that takes, and where it comes from: `scripts/cross-tools.ts`. About 7 GB with what is built. A second run fetches nothing.
  */
-import { type SpawnSyncOptions, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-
-const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const cache = join(root, '.cache', 'cross')
-const librarySource = join(cache, 'rust-src', 'library')
-const python = join(cache, 'py', 'bin')
-const wasi = join(cache, 'wasi', 'usr', 'lib', 'wasm32-wasi')
-const winePrefix = join(cache, 'wine')
-
-const debianPackages = [
-  'gcc-mingw-w64-x86-64',
-  'gcc-aarch64-linux-gnu',
-  'libc6-dev-arm64-cross',
-  'qemu-user',
-  'wine64',
-  'python3-venv',
-]
+import { join } from 'node:path'
+import { cache, emulated, librarySource, python, run, setUp, step, wasi, wineEnvironment } from './cross-tools.ts'
+import { CommandError, main } from './lib.ts'
 
 /** What is done for a target, and what that proves. */
 interface Target {
@@ -44,8 +25,6 @@ interface Target {
 }
 
 const qemu = 'qemu-aarch64 -L /usr/aarch64-linux-gnu'
-/** Reservations cost wine and qemu time for each OS page: both get small ones. */
-const emulated = { TESSALLOC_RESERVE: '1GiB' }
 
 function targets(wine: string): readonly Target[] {
   return [
@@ -57,9 +36,7 @@ function targets(wine: string): readonly Target[] {
         ...emulated,
         CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER: 'x86_64-w64-mingw32-gcc',
         CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER: wine,
-        WINEPREFIX: winePrefix,
-        WINEDEBUG: '-all',
-        WINEDLLOVERRIDES: 'mscoree,mshtml=',
+        ...wineEnvironment,
       },
     },
     {
@@ -108,164 +85,6 @@ function targets(wine: string): readonly Target[] {
       },
     },
   ]
-}
-
-class CrossError extends Error {}
-
-/** Runs a command to its end; throws with the command line if it fails. */
-function run(command: string, args: readonly string[], options: SpawnSyncOptions = {}): void {
-  const { status, error } = spawnSync(command, args, { stdio: 'inherit', ...options })
-  if (error || status !== 0) {
-    throw new CrossError(
-      `Cannot run \`${[command, ...args].join(' ')}\`: ${error?.message ?? `it exited with ${status}`}`,
-    )
-  }
-}
-
-/** What a command prints; throws if it fails. */
-function output(command: string, args: readonly string[], options: SpawnSyncOptions = {}): string {
-  const { status, stdout, error } = spawnSync(command, args, {
-    ...options,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  if (error || status !== 0) {
-    throw new CrossError(
-      `Cannot run \`${[command, ...args].join(' ')}\`: ${error?.message ?? `it exited with ${status}`}`,
-    )
-  }
-  return stdout.toString()
-}
-
-function step(title: string): void {
-  console.log(`\n== ${title}`)
-}
-
-function installDebianPackages(): void {
-  const missing = debianPackages.filter((name) => spawnSync('dpkg', ['-s', name], { stdio: 'ignore' }).status !== 0)
-  if (missing.length === 0) return
-  step(`Debian packages: ${missing.join(' ')}`)
-  if (process.getuid?.() !== 0 || spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status !== 0) {
-    throw new CrossError(
-      `Cannot install Debian packages: run as root on Debian, or install them first: ${missing.join(' ')}`,
-    )
-  }
-  const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  run('apt-get', ['update', '-qq'], { env: environment })
-  run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], {
-    env: environment,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  })
-}
-
-/** Takes exactly our rustc's library source and wasi's C library from newer Debian suites, by an apt folder of its own. */
-function fetchSources(): void {
-  if (existsSync(librarySource) && existsSync(wasi)) return
-  const version = output('rustc', ['-V']).split(' ')[1] ?? ''
-  step(`library source of rustc ${version}`)
-  const apt = join(cache, 'apt')
-  for (const folder of ['lists/partial', 'cache/archives/partial', 'etc/pref.d', 'debs']) {
-    mkdirSync(join(apt, folder), { recursive: true })
-  }
-  writeFileSync(join(apt, 'status'), '')
-  const codename = /^VERSION_CODENAME=(.*)$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? 'stable'
-  const mirror = output('apt-get', ['indextargets', '--format', '$(REPO_URI)', `Release: ${codename}`]).split('\n')[0]
-  const keys = output('dpkg', ['-L', 'debian-archive-keyring'])
-    .split('\n')
-    .find((path) => path.endsWith('archive-keyring.gpg'))
-  if (!mirror || !keys) throw new CrossError(`Cannot find Debian's mirror and its keys, received ${mirror} and ${keys}`)
-  const suites = ['trixie-backports', 'forky', 'sid']
-  const sources = join(apt, 'etc', 'sources.list')
-  writeFileSync(sources, suites.map((suite) => `deb [signed-by=${keys}] ${mirror} ${suite} main\n`).join(''))
-  const config = join(apt, 'apt.conf')
-  writeFileSync(
-    config,
-    [
-      `Dir::Etc::sourcelist "${sources}"; Dir::Etc::sourceparts "-"; Dir::Etc::preferencesparts "${apt}/etc/pref.d";`,
-      `Dir::State::lists "${apt}/lists"; Dir::State::status "${apt}/status"; Dir::Cache "${apt}/cache";`,
-      'APT::Sandbox::User "root"; Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";',
-      '',
-    ].join('\n'),
-  )
-  const env = { ...process.env, APT_CONFIG: config }
-  run('apt-get', ['update', '-qq'], { env })
-  const offered = (name: string): string[] =>
-    output('apt-cache', ['madison', name], { env })
-      .split('\n')
-      .map((line) => line.split('|')[1]?.trim() ?? '')
-      .filter(Boolean)
-  const rustSource = offered('rust-src').find((candidate) => candidate.startsWith(`${version}+`))
-  const wasiLibc = offered('wasi-libc')[0]
-  if (!rustSource || !wasiLibc) {
-    throw new CrossError(
-      `Cannot find the library source in Debian: expected rust-src ${version} and wasi-libc in ${suites.join(', ')}, ` +
-        `received ${offered('rust-src').join(', ')} and ${wasiLibc}`,
-    )
-  }
-  const debs = join(apt, 'debs')
-  run('apt-get', ['download', '-qq', `rust-src=${rustSource}`, `wasi-libc=${wasiLibc}`], { cwd: debs, env })
-  for (const folder of ['rust-src', 'wasi']) {
-    rmSync(join(cache, folder), { recursive: true, force: true })
-    mkdirSync(join(cache, folder))
-  }
-  const unpack = `dpkg-deb --fsys-tarfile ${debs}/rust-src_*.deb | tar x -C "${join(cache, 'rust-src')}" --strip-components=4 ./usr/src/rustc-${version}/library`
-  run('bash', ['-o', 'pipefail', '-c', unpack])
-  run('bash', ['-c', `dpkg -x ${debs}/wasi-libc_*.deb "${join(cache, 'wasi')}"`])
-  rmSync(apt, { recursive: true })
-}
-
-function installZig(): void {
-  if (existsSync(join(python, 'cargo-zigbuild'))) return
-  step('zig')
-  run('python3', ['-m', 'venv', join(cache, 'py')])
-  run(join(python, 'pip'), [
-    'install',
-    '-q',
-    '--disable-pip-version-check',
-    'ziglang==0.15.2',
-    'cargo-zigbuild==0.24.0',
-  ])
-}
-
-/** wine 8 lacks the library that `std` takes its random numbers from; Windows has it, so this stays here. */
-const randomStub = `
-__declspec(dllimport) unsigned char __stdcall SystemFunction036(void *, unsigned long);
-__declspec(dllexport) int __stdcall ProcessPrng(unsigned char *at, unsigned long long count) {
-  while (count) {
-    unsigned long part = count > 65536 ? 65536 : (unsigned long)count;
-    if (!SystemFunction036(at, part)) return 0;
-    at += part;
-    count -= part;
-  }
-  return 1;
-}
-`
-
-function makeWinePrefix(wine: string): void {
-  const ready = join(winePrefix, 'ready')
-  if (existsSync(ready)) return
-  step('wine')
-  const env = { ...process.env, WINEPREFIX: winePrefix, WINEDEBUG: '-all', WINEDLLOVERRIDES: 'mscoree,mshtml=' }
-  run(wine, ['wineboot', '-i'], { env, stdio: 'ignore' })
-  run(wine, ['winecfg', '-v', 'win10'], { env, stdio: 'ignore' })
-  const source = join(cache, 'random.c')
-  writeFileSync(source, randomStub)
-  const library = join(winePrefix, 'drive_c', 'windows', 'system32', 'bcryptprimitives.dll')
-  run('x86_64-w64-mingw32-gcc', ['-O1', '-shared', '-s', '-o', library, source, '-ladvapi32'])
-  writeFileSync(ready, '')
-}
-
-function setUp(): string {
-  mkdirSync(cache, { recursive: true })
-  installDebianPackages()
-  fetchSources()
-  installZig()
-  const wine = output('dpkg', ['-L', 'wine64'])
-    .split('\n')
-    .find((path) => /\/wine64$/.test(path))
-  if (!wine) throw new CrossError('Cannot find wine64 among the files of the Debian package wine64')
-  makeWinePrefix(wine)
-  return wine
 }
 
 function buildTarget({ triple, action, zig, environment }: Target): void {
@@ -323,14 +142,14 @@ const proves: Readonly<Record<Target['action'], string>> = {
   race: 'no race',
 }
 
-function main(): void {
+function checkAll(): void {
   const wanted = process.argv.slice(2)
   const wine = setUp()
   if (wanted.includes('--setup')) return
   const all = targets(wine)
   for (const name of wanted) {
     if (!all.some(({ triple }) => triple === name)) {
-      throw new CrossError(`Cannot build for ${name}: expected one of ${all.map(({ triple }) => triple).join(', ')}`)
+      throw new CommandError(`Cannot build for ${name}: expected one of ${all.map(({ triple }) => triple).join(', ')}`)
     }
   }
   const results: string[] = []
@@ -342,7 +161,7 @@ function main(): void {
     try {
       buildTarget(target)
     } catch (error) {
-      if (!(error instanceof CrossError)) throw error
+      if (!(error instanceof CommandError)) throw error
       console.error(error.message)
       result = 'FAILS'
       failed = true
@@ -355,10 +174,4 @@ function main(): void {
   if (failed) process.exitCode = 1
 }
 
-try {
-  main()
-} catch (error) {
-  if (!(error instanceof CrossError)) throw error
-  console.error(error.message)
-  process.exitCode = 1
-}
+await main(checkAll)

@@ -1,7 +1,7 @@
 // The manifests of the packages: `package.json` of a platform's package, and of the main one as it is published.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { addonOf, type Platform, packageOf, platforms } from '../src/platforms.ts'
+import { addonOf, type Platform, packageOf } from '../src/platforms.ts'
 import { root } from './lib.ts'
 
 type Manifest = Readonly<Record<string, unknown>>
@@ -31,15 +31,14 @@ export function platformManifest({ name, files }: Platform): Manifest {
 const ofTheCheckout = new Set(['scripts', 'devDependencies', 'ava', 'napi'])
 
 /**
- * The manifest of the main package as it is published. The optional dependencies stand here alone: in the checkout they would
- * be looked up before they exist in a registry.
+ * The manifest of the main package as it is published beside the packages of `binaries`. The optional dependencies stand here alone:
+ * in the checkout they would be looked up before they exist in a registry.
  */
-export function publishedManifest(): Manifest {
+export function publishedManifest(binaries: readonly Platform[]): Manifest {
   const kept = Object.entries(own).filter(([field]) => !ofTheCheckout.has(field))
-  const released = platforms.filter((each) => each.released)
   return {
     ...Object.fromEntries(kept),
-    optionalDependencies: Object.fromEntries(released.map(({ name }) => [packageOf(name), own.version])),
+    optionalDependencies: Object.fromEntries(binaries.map(({ name }) => [packageOf(name), own.version])),
   }
 }
 

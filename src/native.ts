@@ -2,8 +2,9 @@
 //
 // | what is there                                            | code                           |
 // |----------------------------------------------------------|--------------------------------|
-// | no package is made for this system or processor          | `ERR_TESSALLOC_UNSUPPORTED`    |
-// | none for this C library, the installed one is for another, or its version is too old | `ERR_TESSALLOC_WRONG_LIBC` |
+// | no package is made for this system or processor, or it was never run there | `ERR_TESSALLOC_UNSUPPORTED` |
+// | Node.js is too old                                       | `ERR_TESSALLOC_UNSUPPORTED`    |
+// | the installed one is for another C library, or for a newer one | `ERR_TESSALLOC_WRONG_LIBC` |
 // | the platform package is not installed, or lacks the file | `ERR_TESSALLOC_MISSING_BINARY` |
 // | the platform package is of another version               | `ERR_TESSALLOC_VERSION_SKEW`   |
 // | the file is there, and the system does not load it       | `ERR_TESSALLOC_LOAD_FAILED`    |
@@ -11,10 +12,11 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { inElf, type LibcName, machineName, machines } from './elf.ts'
 import { TessallocError } from './errors.ts'
 import type * as Generated from './generated/binding.d.ts'
-import { addonOf, packageOf, platformName, platforms } from './platforms.ts'
-import { packageVersion } from './version.ts'
+import { addonOf, type LibraryName, libcOfNode, packageOf, platformName, platforms, released } from './platforms.ts'
+import { nodeMinimum, packageVersion } from './version.ts'
 
 /** What the add-on exports. */
 export type Binding = typeof Generated
@@ -58,42 +60,57 @@ const reinstall = 'Remove node_modules and package-lock.json and install again, 
 
 /** The error for a platform whose package is not there. `isInstalled` tells of other platforms' packages. */
 export function missingPackage(platform: string, isInstalled: (platform: string) => boolean): TessallocError {
-  const released = platforms.filter((each) => each.released).map(({ name }) => name)
+  const row = platforms.find(({ name }) => name === platform)
+  const names = released.map(({ name }) => name).join(', ')
   const [system, processor, libc] = platform.split('-')
   const sibling = `${system}-${processor}-${libc === 'musl' ? 'gnu' : 'musl'}`
-  const libcName = libc === 'musl' ? 'musl' : 'glibc'
   if (system === 'linux' && isInstalled(sibling)) {
     return new TessallocError(
       'ERR_TESSALLOC_WRONG_LIBC',
-      `Cannot load tessalloc: this Node.js runs on ${libcName} (${platform}), but node_modules holds ${packageOf(sibling)}. ` +
-        'It was installed on another system: run npm install inside of the image that runs the program, instead of copying node_modules into it',
+      `Cannot load tessalloc: this Node.js runs on ${libc === 'musl' ? 'musl' : 'glibc'} (${platform}), but node_modules holds ${packageOf(sibling)}. ` +
+        installThere,
     )
   }
-  if (released.includes(platform)) {
+  if (row === undefined) {
     return new TessallocError(
-      'ERR_TESSALLOC_MISSING_BINARY',
-      [
-        `Cannot load tessalloc: expected the package ${packageOf(platform)}, which is not installed.`,
-        'npm leaves it out when the lock file was made on another system (a fault of npm before 11), or with --omit=optional.',
-        `${reinstall}. In a checkout of tessalloc, run: npm run build`,
-      ].join('\n'),
+      'ERR_TESSALLOC_UNSUPPORTED',
+      `Cannot load tessalloc: there are binaries for ${names}, this is ${platform}. Arenas, heaps and pools work here too, on memory of JavaScript`,
     )
   }
-  if (system === 'linux' && released.includes(sibling)) {
+  if (row.proof === 'linked') {
     return new TessallocError(
-      'ERR_TESSALLOC_WRONG_LIBC',
-      `Cannot load tessalloc: this Node.js runs on ${libcName} (${platform}), there are binaries for ${released.join(', ')}. ` +
-        'Use an image with the other C library, such as node:22-slim instead of node:22-alpine',
+      'ERR_TESSALLOC_UNSUPPORTED',
+      `Cannot load tessalloc: the binaries for ${platform} were never run, so they are not installed by themselves. ` +
+        `To try them: npm install ${packageOf(platform)}@${packageVersion}. Arenas, heaps and pools work without, on memory of JavaScript`,
     )
   }
   return new TessallocError(
-    'ERR_TESSALLOC_UNSUPPORTED',
-    `Cannot load tessalloc: there are binaries for ${released.join(', ')}, this is ${platform}`,
+    'ERR_TESSALLOC_MISSING_BINARY',
+    [
+      `Cannot load tessalloc: expected the package ${packageOf(platform)}, which is not installed.`,
+      'npm leaves it out when the lock file was made on another system (a fault of npm before 11), or with --omit=optional.',
+      `${reinstall}. In a checkout of tessalloc, run: npm run build`,
+    ].join('\n'),
   )
 }
 
-/** The error for the add-on at `path`, which the system did not load because of `cause`. */
-export function loadError(path: string, cause: unknown): TessallocError {
+/** The error for a Node.js of `version` that this package does not run on; `undefined` when it does. */
+export function oldNode(version: string): TessallocError | undefined {
+  const [have = [], want = []] = [version, nodeMinimum].map((text) => text.split('.').map(Number))
+  const differs = want.findIndex((number, i) => number !== have[i])
+  if (differs < 0 || (have[differs] ?? 0) > (want[differs] ?? 0)) return undefined
+  return new TessallocError(
+    'ERR_TESSALLOC_UNSUPPORTED',
+    `Cannot load tessalloc: expected Node.js ${nodeMinimum} or later, this is ${version}. Use a newer Node.js`,
+  )
+}
+
+/** The error for the add-on at `path`, which the system did not load because of `cause`. `here` is this Node.js. */
+export function loadError(
+  path: string,
+  cause: unknown,
+  here: { libc: LibcName; arch: string } = thisNode(),
+): TessallocError {
   const reason = cause instanceof Error ? cause.message : String(cause)
   const glibc = /version `(GLIBC_[\d.]+)' not found/.exec(reason)?.[1]
   if (glibc !== undefined) {
@@ -103,22 +120,39 @@ export function loadError(path: string, cause: unknown): TessallocError {
       { cause },
     )
   }
-  if (/ld-linux|ld-musl|libc\.musl|libc\.so\.6/.test(reason)) {
+  // The loaders' own words differ from system to system, so the file is asked what it is for.
+  const file = inElf(path, ({ libc, machine }) => ({ libc, machine }))
+  if (file !== undefined && machines[here.arch] !== undefined && file.machine !== machines[here.arch]) {
+    return new TessallocError(
+      'ERR_TESSALLOC_LOAD_FAILED',
+      `Cannot load ${path}: it is for ${machineName(file.machine)}, this Node.js is for ${here.arch}: ${reason}. ${installThere}`,
+      { cause },
+    )
+  }
+  if (file?.libc !== undefined && file.libc !== here.libc) {
     return new TessallocError(
       'ERR_TESSALLOC_WRONG_LIBC',
-      `Cannot load ${path}: it is for another C library than this Node.js runs on: ${reason}. ` +
-        'Run npm install inside of the image that runs the program',
+      `Cannot load ${path}: it is for ${file.libc}, this Node.js runs on ${here.libc}: ${reason}. ${installThere}`,
       { cause },
     )
   }
   return new TessallocError('ERR_TESSALLOC_LOAD_FAILED', `Cannot load ${path}: ${reason}. ${reinstall}`, { cause })
 }
 
+const installThere =
+  'It was installed on another system: run npm install inside of the image that runs the program, instead of copying node_modules into it'
+
+function thisNode(): { libc: LibcName; arch: string } {
+  return { libc: libcOfNode(), arch: process.arch }
+}
+
 /**
  * Path of the file `name` in the platform's folder. Throws a {@link TessallocError} whose code is one of `loadErrorCodes`, and
  * whose text says what to do.
  */
-export function binaryPath(name: 'libtessalloc.so' | 'libtessalloc.a' | 'binding', platform?: string): string {
+export function binaryPath(name: LibraryName | 'binding', platform?: string): string {
+  const tooOld = oldNode(process.versions.node)
+  if (tooOld) throw tooOld
   const wanted = platform ?? thisPlatform()
   const folder = binaryFolder(wanted)
   const path = join(folder, name === 'binding' ? addonOf(wanted) : name)

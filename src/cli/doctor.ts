@@ -11,13 +11,16 @@ import { isOurs, libraryFaults, listFaults, preloadList, thisProgram } from './d
 import { runningProcess } from './doctor/process.ts'
 import { program } from './doctor/program.ts'
 import { sharpHere, system } from './doctor/system.ts'
-import { ExitError, exitCode } from './exit.ts'
+import { exitCode, noPreload } from './exit.ts'
 import { runsCodeOf } from './proc.ts'
 
-/** `tessalloc doctor [pid | -- command]`: prints findings; 1 when one of them failed. */
+/** `tessalloc doctor [pid | -- command]`: prints findings; 1 when one of them failed, 3 where nothing can be preloaded. */
 export function doctor(targets: readonly string[], options: { readonly json?: true }): number {
-  if (process.platform !== 'linux') {
-    throw new ExitError(exitCode.unsupported, `Cannot preload on ${process.platform}: this works on Linux only so far`)
+  const refusal = noPreload(process.platform)
+  if (refusal !== undefined) {
+    const todo = 'run whole programs on tessalloc on Linux; elsewhere use what the package exports'
+    tell([...addOn(), failed('no-preload', 'preload library', refusal, todo)], options)
+    return exitCode.unsupported
   }
   const [target] = targets
   const pid = targets.length === 1 && /^\d+$/.test(target ?? '') ? Number(target) : undefined
@@ -25,8 +28,12 @@ export function doctor(targets: readonly string[], options: { readonly json?: tr
   if (target === undefined) findings.push(...thisProcess())
   else if (pid !== undefined) findings.push(...runningProcess(pid))
   else findings.push(...program(targets))
-  process.stdout.write(options.json ? `${JSON.stringify(findings, null, 2)}\n` : `${findings.map(lines).join('\n')}\n`)
+  tell(findings, options)
   return findings.some((finding) => finding.state === 'failed') ? exitCode.failed : exitCode.ok
+}
+
+function tell(findings: readonly Finding[], options: { readonly json?: true }): void {
+  process.stdout.write(options.json ? `${JSON.stringify(findings, null, 2)}\n` : `${findings.map(lines).join('\n')}\n`)
 }
 
 function lines({ state, what, detail, todo }: Finding): string {
@@ -37,15 +44,19 @@ function lines({ state, what, detail, todo }: Finding): string {
 
 const reinstall = 'install the package again where it shall run, with npm 11 or later'
 
-function installation(): Finding[] {
+function addOn(): Finding[] {
   const about = `tessalloc ${packageVersion}, Node.js ${process.versions.node}, ${platformName()}`
-  const findings = [ok('version', 'version', about)]
+  const version = ok('version', 'version', about)
   try {
     binding()
-    findings.push(ok('add-on', 'add-on', binaryPath('binding')))
+    return [version, ok('add-on', 'add-on', binaryPath('binding'))]
   } catch (error) {
-    findings.push(failed('add-on', 'add-on', textOf(error), reinstall))
+    return [version, failed('add-on', 'add-on', textOf(error), reinstall)]
   }
+}
+
+function installation(): Finding[] {
+  const findings = addOn()
   const what = 'preload library'
   try {
     const library = binaryPath('libtessalloc.so')

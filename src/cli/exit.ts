@@ -1,6 +1,7 @@
 import { constants } from 'node:os'
 import { TessallocError } from '../errors.ts'
 import { binaryPath } from '../native.ts'
+import type { LibraryName } from '../platforms.ts'
 
 /** Exit codes of the command line; a program that is run passes its own through. */
 export const exitCode = { ok: 0, failed: 1, usage: 2, unsupported: 3, notExecutable: 126, notFound: 127 } as const
@@ -27,6 +28,21 @@ export function startError(command: string, error: NodeJS.ErrnoException): ExitE
   return new ExitError(exitCode.notExecutable, `Cannot run ${command}: ${error.message}`)
 }
 
+/** Why a system runs no whole program on tessalloc, by its name for Node.js. Linux does; of others nothing is known. */
+const withoutPreload: Readonly<Record<string, string>> = {
+  win32: 'Windows has no preloading',
+  darwin:
+    'DYLD_INSERT_LIBRARIES puts no malloc in the place of that of macOS, which also drops the variable for its own programs',
+  freebsd: 'nobody has tried LD_PRELOAD with tessalloc there',
+}
+
+/** What to say where `system` runs no whole program on tessalloc; `undefined` where it does. */
+export function noPreload(system: string): string | undefined {
+  if (system === 'linux') return undefined
+  const reason = withoutPreload[system] ?? 'tessalloc was not made for it'
+  return `Cannot preload an allocator on ${system}: ${reason}. Whole programs run on tessalloc on Linux; arenas, heaps and pools work here`
+}
+
 /** Path of the preload library. Ends the command with code 3 where there is none, and where LD_PRELOAD cannot name it. */
 export function preloadPath(): string {
   const path = libraryPath('libtessalloc.so')
@@ -40,13 +56,9 @@ export function preloadPath(): string {
 }
 
 /** Path of a library, whether or not it can be preloaded. Ends the command with code 3 where there is none. */
-export function libraryPath(name: 'libtessalloc.so' | 'libtessalloc.a'): string {
-  if (process.platform !== 'linux') {
-    throw new ExitError(
-      exitCode.unsupported,
-      `Cannot preload an allocator on ${process.platform}: this works on Linux only so far`,
-    )
-  }
+export function libraryPath(name: LibraryName): string {
+  const refusal = noPreload(process.platform)
+  if (refusal !== undefined) throw new ExitError(exitCode.unsupported, refusal)
   try {
     return binaryPath(name)
   } catch (error) {

@@ -1,7 +1,7 @@
 // Reads the figures of a tessalloc that runs in another process, from that process's memory, as a debugger does. The library
 // exports where they lie (`tessalloc_view_v1`, crates/tessalloc/src/view.rs); the process is neither stopped nor changed.
 import { closeSync, openSync, readSync } from 'node:fs'
-import { ElfFile } from './elf.ts'
+import { ElfFile } from '../elf.ts'
 
 /** The allocator's own figures. Unit: bytes. Threads add theirs in steps: `allocated` lags by at most 256 KiB a thread. */
 export interface AllocatorFigures {

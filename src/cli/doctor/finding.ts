@@ -19,6 +19,7 @@ export type FindingId =
   | 'secure'
   | 'static'
   | 'musl'
+  | 'no-preload'
   | 'arch'
   | 'unreadable'
   | 'script'

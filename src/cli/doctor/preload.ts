@@ -1,7 +1,8 @@
 // What can be wrong with a file in LD_PRELOAD, and with the list itself.
 import { accessSync, constants, readFileSync, realpathSync, statSync } from 'node:fs'
 import { dirname, isAbsolute } from 'node:path'
-import { inElf, machineName, machines } from '../elf.ts'
+import { inElf, type LibcName, machineName, machines } from '../../elf.ts'
+import { libcOfNode } from '../../platforms.ts'
 import { type Finding, failed, warning } from './finding.ts'
 
 /** The files of LD_PRELOAD, in its order. The loader takes blanks for separators too. */
@@ -48,12 +49,12 @@ export function definesMalloc(path: string): boolean {
 
 /**
  * What keeps the loader from taking the library at `path`, as a process with the root folder `root` sees it; nothing if all is
- * well. `machine` and `isMusl` are those of the program, `pid` its number if it runs.
+ * well. `machine` and `libc` are those of the program, `pid` its number if it runs.
  */
 export function libraryFaults(
   what: string,
   path: string,
-  program: { readonly machine: number; readonly isMusl: boolean },
+  program: ProgramKind,
   { root = '', pid = 'self' }: { readonly root?: string; readonly pid?: number | 'self' } = {},
 ): Finding[] {
   const seen = `${root}${path}`
@@ -84,7 +85,7 @@ export function libraryFaults(
   } catch {
     return [failed('library-unreadable', what, `${path}: it cannot be read`, `make it readable: chmod a+r ${path}`)]
   }
-  const elf = inElf(seen, (file) => ({ bits: file.bits, machine: file.machine }))
+  const elf = inElf(seen, (file) => ({ bits: file.bits, machine: file.machine, libc: file.libc }))
   if (elf === undefined || elf.bits !== 64 || elf.machine !== program.machine) {
     const is = elf === undefined ? 'no ELF file' : `for ${machineName(elf.machine)}`
     return [
@@ -96,7 +97,7 @@ export function libraryFaults(
       ),
     ]
   }
-  if (program.isMusl) return [musl(what, 'the program')]
+  if (elf.libc !== undefined && elf.libc !== program.libc) return [otherLibc(what, 'the program', program.libc)]
   if (isOnNoexec(root === '' ? realpathSync(seen) : path, pid)) {
     return [
       failed(
@@ -120,13 +121,22 @@ export function libraryFaults(
   return []
 }
 
-export function musl(what: string, path: string): Finding {
+/** A program on another C library than the preload library is for. */
+export function otherLibc(what: string, path: string, libc: LibcName): Finding {
   return failed(
     'musl',
     what,
-    `${path} uses musl (as on Alpine), the library is for glibc`,
-    'use an image with glibc, such as node:slim, in place of node:alpine',
+    libc === 'musl'
+      ? `${path} uses musl (as on Alpine), the library is for glibc`
+      : `${path} uses glibc, the library is for musl (as on Alpine)`,
+    'install the package in the image that runs the program, and take its "tessalloc path" there',
   )
+}
+
+/** What of a program decides which libraries it takes. */
+export interface ProgramKind {
+  readonly machine: number
+  readonly libc: LibcName
 }
 
 /** Whether something before our library in the list, or the program itself, defines `malloc`: then that one serves. */
@@ -157,10 +167,7 @@ export function whoIsFirst(what: string, list: readonly string[], program: strin
 }
 
 /** The program that this is, as far as libraries care. */
-export const thisProgram: { readonly machine: number; readonly isMusl: boolean } = {
-  machine: machines[process.arch] ?? 0,
-  isMusl: inElf(process.execPath, (file) => file.isReadable && file.isMusl) ?? false,
-}
+export const thisProgram: ProgramKind = { machine: machines[process.arch] ?? 0, libc: libcOfNode() }
 
 /** The faults of all of ours in `list`, and of their order. */
 export function listFaults(what: string, list: readonly string[]): Finding[] {

@@ -1,11 +1,11 @@
 // A running process and its children: loaded or not is read from their mappings, not from the environment.
 import { readFileSync, readlinkSync, statSync } from 'node:fs'
-import { inElf, machineName } from '../elf.ts'
+import { inElf, machineName } from '../../elf.ts'
 import { ExitError, exitCode } from '../exit.ts'
 import { bytesText } from '../format.ts'
 import { ProcessTree, processName, readProcess, runsCodeOf } from '../proc.ts'
 import { type Finding, failed, ok, warning } from './finding.ts'
-import { isOurs, libraryFaults, musl, preloadList, thisProgram, whoIsFirst } from './preload.ts'
+import { isOurs, libraryFaults, otherLibc, preloadList, thisProgram, whoIsFirst } from './preload.ts'
 import { secureTodo } from './program.ts'
 import { read, sharp } from './system.ts'
 
@@ -108,13 +108,12 @@ function notLoaded(
   const elf = inElf(program.file, (file) => ({
     machine: file.machine,
     isStatic: file.isReadable && file.interpreter === undefined,
-    isMusl: file.isReadable && file.isMusl,
+    libc: file.libc,
   }))
   if (elf?.isStatic) {
     const todo = 'link it dynamically, or with libtessalloc.a (tessalloc path --static)'
     return say(failed('static', what, 'a static program, LD_PRELOAD has no effect', todo))
   }
-  if (elf?.isMusl && !thisProgram.isMusl) return say(musl(what, program.path))
   if (elf !== undefined && elf.machine !== thisProgram.machine) {
     return say(failed('arch', what, `a program for ${machineName(elf.machine)}`, 'use a build of it for this machine'))
   }
@@ -130,7 +129,7 @@ function notLoaded(
   }
   const library = list.find(isOurs)
   if (library !== undefined) {
-    const at = { machine: elf?.machine ?? thisProgram.machine, isMusl: elf?.isMusl ?? false }
+    const at = { machine: elf?.machine ?? thisProgram.machine, libc: elf?.libc ?? thisProgram.libc }
     const [fault] = libraryFaults(what, library, at, { root: `/proc/${pid}/root`, pid })
     return say(
       fault ??
@@ -142,6 +141,7 @@ function notLoaded(
         ),
     )
   }
+  if (elf?.libc !== undefined && elf.libc !== thisProgram.libc) return say(otherLibc(what, program.path, elf.libc))
   return say(notAsked(what, pid, env))
 }
 

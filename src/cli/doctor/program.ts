@@ -2,10 +2,10 @@
 import { spawnSync } from 'node:child_process'
 import { accessSync, closeSync, constants, existsSync, openSync, readSync, realpathSync, statSync } from 'node:fs'
 import { basename, delimiter, join } from 'node:path'
-import { ElfFile, machineName } from '../elf.ts'
+import { ElfFile, machineName } from '../../elf.ts'
 import { ExitError, exitCode } from '../exit.ts'
 import { type Finding, failed, ok, warning } from './finding.ts'
-import { definesMalloc, musl, thisProgram, whoIsFirst } from './preload.ts'
+import { definesMalloc, otherLibc, thisProgram, whoIsFirst } from './preload.ts'
 
 const what = 'program'
 
@@ -80,7 +80,7 @@ function file(path: string): Finding[] {
       ),
     ]
   }
-  if (elf.isMusl !== thisProgram.isMusl) return [musl(what, path)]
+  if (elf.libc !== undefined && elf.libc !== thisProgram.libc) return [otherLibc(what, path, elf.libc)]
   if (definesMalloc(path)) return whoIsFirst(what, [], path)
   return [ok('program', what, `${path} can be preloaded`), ...launcher(path)]
 }

@@ -1,9 +1,10 @@
-// Reads what matters here of ELF files: for which machine and loader they are, and which names they define.
+// Reads what matters here of ELF files: for which machine, loader and C library they are, and which names they define.
 import { closeSync, openSync, readSync } from 'node:fs'
 
 const segment = { interpreter: 3 } as const
-const section = { dynsym: 11 } as const
+const section = { dynamic: 6, dynsym: 11 } as const
 const symbolBytes = 24
+const dynamicEntry = { bytes: 16, needed: 1n } as const
 /** The machine of Node.js's `process.arch`, as ELF numbers it. */
 export const machines: Readonly<Record<string, number>> = {
   x64: 62,
@@ -14,6 +15,9 @@ export const machines: Readonly<Record<string, number>> = {
   ppc64: 21,
   s390x: 22,
 }
+
+/** A C library that programs and libraries are linked against. */
+export type LibcName = 'glibc' | 'musl'
 
 /** Name of a machine, or its number. */
 export function machineName(machine: number): string {
@@ -79,8 +83,8 @@ export class ElfFile implements Disposable {
     return undefined
   }
 
-  /** Offset of a name that the file defines for others; `undefined` if it does not. */
-  definition(name: string): number | undefined {
+  /** The contents of the first section of a kind, and of the one with its texts. */
+  #section(kind: number): { content: Buffer; texts: Buffer } | undefined {
     const [at, size, count] = [
       Number(this.#head.readBigUInt64LE(40)),
       this.#head.readUInt16LE(58),
@@ -90,24 +94,46 @@ export class ElfFile implements Disposable {
     const content = (index: number) =>
       this.#read(Number(table.readBigUInt64LE(index * size + 24)), Number(table.readBigUInt64LE(index * size + 32)))
     for (let i = 0; i < count; i++) {
-      if (table.readUInt32LE(i * size + 4) !== section.dynsym) continue
-      const symbols = content(i)
-      const names = content(table.readUInt32LE(i * size + 40))
-      // Names share their ends: one may begin inside another.
-      const isNamed = (at: number) => names.toString('latin1', at, at + name.length + 1) === `${name}\0`
-      for (let symbol = 0; symbol + symbolBytes <= symbols.length; symbol += symbolBytes) {
-        const isDefined = symbols.readUInt16LE(symbol + 6) !== 0
-        if (isDefined && isNamed(symbols.readUInt32LE(symbol))) return Number(symbols.readBigUInt64LE(symbol + 8))
-      }
+      if (table.readUInt32LE(i * size + 4) !== kind) continue
+      return { content: content(i), texts: content(table.readUInt32LE(i * size + 40)) }
     }
     return undefined
   }
 
-  /** Whether the file is linked against musl: by its loader, or by the name of its C library. */
-  get isMusl(): boolean {
-    return this.interpreter?.includes('ld-musl') ?? false
+  /** Offset of a name that the file defines for others; `undefined` if it does not. */
+  definition(name: string): number | undefined {
+    const { content: symbols, texts } = this.#section(section.dynsym) ?? none
+    // Names share their ends: one may begin inside another.
+    const isNamed = (at: number) => texts.toString('latin1', at, at + name.length + 1) === `${name}\0`
+    for (let symbol = 0; symbol + symbolBytes <= symbols.length; symbol += symbolBytes) {
+      const isDefined = symbols.readUInt16LE(symbol + 6) !== 0
+      if (isDefined && isNamed(symbols.readUInt32LE(symbol))) return Number(symbols.readBigUInt64LE(symbol + 8))
+    }
+    return undefined
+  }
+
+  /** Names of the libraries that the file asks for. */
+  get libraries(): string[] {
+    const { content, texts } = this.#section(section.dynamic) ?? none
+    const names: string[] = []
+    for (let at = 0; at + dynamicEntry.bytes <= content.length; at += dynamicEntry.bytes) {
+      if (content.readBigUInt64LE(at) !== dynamicEntry.needed) continue
+      const start = Number(content.readBigUInt64LE(at + 8))
+      names.push(texts.toString('latin1', start, texts.indexOf(0, start)))
+    }
+    return names
+  }
+
+  /** The C library that the file is linked against, by its loader and its libraries; `undefined` for a static or another one. */
+  get libc(): LibcName | undefined {
+    if (!this.isReadable) return undefined
+    const names = [this.interpreter ?? '', ...this.libraries]
+    if (names.some((name) => /\/ld-musl-|^libc\.musl-|^libc\.so$/.test(name))) return 'musl'
+    return names.some((name) => /\/ld-linux-|^ld-linux-|^libc\.so\.6$/.test(name)) ? 'glibc' : undefined
   }
 }
+
+const none = { content: Buffer.alloc(0), texts: Buffer.alloc(0) }
 
 /** What `look` finds in the ELF file at `path`; `undefined` when it cannot be read or is none. */
 export function inElf<T>(path: string, look: (file: ElfFile) => T): T | undefined {

@@ -1,0 +1,115 @@
+/**
+ * Builds the binaries of any platform on this machine, into its folder under `npm/`.
+ *
+ * | platform | compiler of C's side | standard library |
+ * |---|---|---|
+ * | this machine's processor with glibc | zig, for glibc 2.17: what is built then loads on every system that Node.js runs on | rustc's own |
+ * | Windows x64 | Debian's mingw, whose programs wine was seen to run | built here |
+ * | all others | zig | built here |
+ */
+import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { addonOf, type Platform } from '../src/platforms.ts'
+import { cache, librarySource, python, run } from './cross-tools.ts'
+import { root } from './lib.ts'
+import { platformManifest, writeManifest } from './manifests.ts'
+
+/** Lowest glibc that the packages for it load on. Node.js 20 asks for 2.28. */
+export const glibcFloor = '2.17'
+
+/** Where the binaries of all platforms are compiled. */
+const target = join(cache, 'target')
+
+/** What differs between platforms. */
+interface Recipe {
+  /** What zig is asked for where it is not the triple; `mingw`: not by zig. */
+  readonly linker?: string
+  readonly rustflags?: string
+  /** rustc's own standard library will do. */
+  readonly hasStd?: true
+  /** objcopy for the static library's processor. */
+  readonly objcopy?: string
+}
+
+/** musl's libraries are loaded, not linked into programs; zig brings its start files. */
+const musl = '-Ctarget-feature=-crt-static -Clink-self-contained=no'
+const arm64Objcopy = 'aarch64-linux-gnu-objcopy'
+
+const recipes: Readonly<Record<string, Recipe>> = {
+  'linux-x64-gnu': { linker: `x86_64-unknown-linux-gnu.${glibcFloor}`, hasStd: true, objcopy: 'objcopy' },
+  'linux-arm64-gnu': { linker: `aarch64-unknown-linux-gnu.${glibcFloor}`, objcopy: arm64Objcopy },
+  'linux-x64-musl': { rustflags: musl, objcopy: 'objcopy' },
+  'linux-arm64-musl': { rustflags: musl, objcopy: arm64Objcopy },
+  'win32-x64-msvc': { linker: 'mingw' },
+}
+
+/** Systems and processors that Node.js runs on and this machine builds no package for, and why. */
+export const notBuilt: readonly (readonly [name: string, reason: string])[] = [
+  ['linux-arm, linux-ia32', 'the preload library has the assembly of its thread word for x64 and arm64 only'],
+  [
+    'linux-riscv64, linux-s390x, linux-ppc64, linux-loong64',
+    'as linux-arm; and big-endian processors were never tried',
+  ],
+  ['win32-ia32', 'Node.js no longer comes for it'],
+  ['android, aix, sunos', 'the core does not know their system calls'],
+]
+
+/** An empty library of the name that napi's build script looks for; nothing is taken from it. */
+function nodeStub(): string {
+  const folder = join(cache, 'node-stub')
+  if (existsSync(join(folder, 'libnode.dll'))) return folder
+  mkdirSync(folder, { recursive: true })
+  const source = join(folder, 'stub.c')
+  writeFileSync(source, 'int stub;\n')
+  run('x86_64-w64-mingw32-gcc', ['-shared', '-s', '-o', join(folder, 'libnode.dll'), source])
+  return folder
+}
+
+/** Replaces a file: who runs on the old one keeps it. */
+function put(from: string, to: string): void {
+  rmSync(to, { force: true })
+  copyFileSync(from, to)
+}
+
+/** Builds the add-on, and the libraries where the platform has some. Throws a `CommandError` where one cannot be built. */
+export function buildPlatform(platform: Platform): void {
+  const { name, triple, files } = platform
+  const { linker = triple, rustflags, hasStd, objcopy } = recipes[name] ?? {}
+  const key = triple.toUpperCase().replaceAll('-', '_')
+  const env = {
+    ...process.env,
+    CARGO_TARGET_DIR: target,
+    CARGO_PROFILE_RELEASE_STRIP: 'symbols',
+    // Nothing of it would be left.
+    CARGO_PROFILE_RELEASE_DEBUG: 'false',
+    PATH: `${python}:${process.env.PATH ?? ''}`,
+    // The compiler's own switch for building `std`; of no other use here.
+    ...(hasStd ? {} : { __CARGO_TESTS_ONLY_SRC_ROOT: librarySource, RUSTC_BOOTSTRAP: '1' }),
+    ...(rustflags === undefined ? {} : { [`CARGO_TARGET_${key}_RUSTFLAGS`]: rustflags }),
+    ...(name.startsWith('win32') ? { LIBNODE_PATH: nodeStub() } : {}),
+    ...(linker === 'mingw' ? { [`CARGO_TARGET_${key}_LINKER`]: 'x86_64-w64-mingw32-gcc' } : {}),
+  }
+  const build = (crate: string, profile: string, std: string) => {
+    const common = ['-p', crate, '--profile', profile, ...(hasStd ? [] : [`-Zbuild-std=${std}`])]
+    if (linker === 'mingw') run('cargo', ['build', ...common, '--target', triple], { cwd: root, env })
+    else run('cargo', ['zigbuild', ...common, '--target', linker], { cwd: root, env })
+    return join(target, triple, profile)
+  }
+  const folder = join(root, 'npm', name)
+  writeManifest(folder, platformManifest(platform))
+  if (files.length > 0) {
+    const built = build('tessalloc-c', 'release-c', 'core,compiler_builtins')
+    for (const file of files) put(join(built, file.replace('tessalloc', 'tessalloc_c')), join(folder, file))
+    if (objcopy !== undefined) slim(join(folder, 'libtessalloc.a'), objcopy)
+  }
+  const built = build('tessalloc-node', 'release', 'std,panic_unwind,panic_abort')
+  const made = ['libtessalloc_node.so', 'libtessalloc_node.dylib', 'tessalloc_node.dll'].map((file) =>
+    join(built, file),
+  )
+  put(made.find((file) => existsSync(file)) ?? made.join(' or '), join(folder, addonOf(name)))
+}
+
+/** The standard library's part of an archive holds bitcode, which only Rust's own linking uses: four fifths of it. */
+export function slim(archive: string, objcopy: string): void {
+  run(objcopy, ['--strip-debug', '--remove-section=.llvmbc', '--remove-section=.llvmcmd', archive])
+}
