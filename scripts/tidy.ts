@@ -76,8 +76,8 @@ function codeOf(line: string): string {
   return line.replace(/"(?:[^"\\]|\\.)*"/g, '""').replace(/\/\/.*$/, '')
 }
 
-/** Files that are tests as a whole, and the system's twin in memory, which counts for tests. */
-const testFile = /\/(sim|contract|models|tests)(\.rs|\/)/
+/** Files that are tests as a whole, and what stands in for the system and its threads in tests. */
+const testFile = /\/(sim|contract|models|schedules|scheduled|tests)(\.rs|\/)/
 const isCoreSource = (file: string) => /^crates\/[^/]+\/src\/.*\.rs$/.test(file) && !testFile.test(file)
 
 const unsafeIsExplained: Rule = (file, lines) => {

@@ -76,12 +76,10 @@ unsafe extern "C" fn prepare() {
             park(other, &mut tries, Gate::try_claim);
         }
         for record in thread::all_of_heaps() {
-            // The forking thread goes on using its own; of those that nobody has, all who go in do so by a claim.
-            let take: fn(&Gate) -> bool = match lessee_of(record) {
-                lessee if lessee.is_null() => Gate::try_exclude,
-                lessee if lessee == own => Gate::try_hold,
-                _ => Gate::try_claim,
-            };
+            // The forking thread goes on using its own, and may lease those that nobody has: all others go in there by a claim.
+            let lessee = lessee_of(record);
+            let is_held = lessee.is_null() || lessee == own;
+            let take: fn(&Gate) -> bool = if is_held { Gate::try_hold } else { Gate::try_claim };
             park(record, &mut tries, take);
         }
     }
@@ -131,6 +129,17 @@ unsafe extern "C" fn child() {
         word.store(PRESENT, Ordering::Relaxed);
     }
     take_over();
+}
+
+/// A fork as the parent sees it, for schedules; `between` is what later handlers do.
+#[cfg(all(test, shuttle))]
+pub(crate) fn pretend(between: impl FnOnce()) {
+    // SAFETY: one after the other, on one thread.
+    unsafe {
+        prepare();
+        between();
+        parent();
+    }
 }
 
 fn take_over() {

@@ -107,14 +107,6 @@ impl Gate {
         false
     }
 
-    /// Goes in where there is no owner; false if a claimer is inside.
-    #[cfg(not(loom))]
-    #[must_use]
-    pub(crate) fn try_exclude(&self) -> bool {
-        // ORDER: Acquire as in `try_claim`.
-        self.claim.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    }
-
     /// Goes in where the owner can't be: only other claimers are waited for.
     #[cfg(not(loom))]
     pub(crate) fn exclude(&self) {

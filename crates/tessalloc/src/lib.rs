@@ -40,7 +40,7 @@
 #![cfg_attr(feature = "nightly", feature(allocator_api))]
 #![cfg_attr(target_os = "none", allow(dead_code, reason = "without a system the crate is `Buffer` alone"))]
 
-#[cfg(any(feature = "std", test, loom))]
+#[cfg(any(feature = "std", test, loom, shuttle))]
 extern crate std;
 
 #[cfg(not(target_os = "none"))]
@@ -62,6 +62,8 @@ mod waiting;
 
 #[cfg(loom)]
 mod models;
+#[cfg(all(test, shuttle, tessalloc_sim, tessalloc_check))]
+mod schedules;
 
 #[cfg(target_os = "none")]
 mod bare;

@@ -192,11 +192,7 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
             pressure::look();
         }
         let before = stats::value(Counter::AllocatedBytes);
-        let rest = {
-            let _guard = PASS.lock();
-            step(true)
-        };
-        if rest {
+        if pass() {
             // ORDER: SeqCst: from here on a report wakes it (V2). One that came during the step found it awake: it is seen below.
             STATE.swap(ASLEEP, Ordering::SeqCst);
             if stats::value(Counter::AllocatedBytes) != before {
@@ -215,6 +211,12 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
             }
         }
     }
+}
+
+/// A pass of the background thread. True if there is nothing to do before the next report.
+pub(crate) fn pass() -> bool {
+    let _guard = PASS.lock();
+    step(true)
 }
 
 /// One tick: the curve, and quiet threads. The caller holds `PASS`. True if there is nothing to do before the next report.

@@ -25,6 +25,7 @@
 //! nothing, except [`spawn`] and [`at_fork`], which may allocate through the C library and so run outside all locks.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg_attr(shuttle, allow(dead_code, reason = "threads of schedules are no threads of the system"))]
 #[path = "linux.rs"]
 mod system;
 
@@ -52,6 +53,10 @@ pub mod sim;
 #[cfg(tessalloc_sim)]
 use sim as here;
 
+#[cfg(all(tessalloc_sim, shuttle))]
+#[cfg_attr(not(test), allow(dead_code, reason = "schedules are tests"))]
+pub(crate) mod scheduled;
+
 mod calls;
 pub(crate) use calls::{
     Call, advise_node, advise_small_pages, calls, commit, move_pages, populate_huge, purge, release, renew, reserve,
@@ -62,6 +67,7 @@ pub(crate) use here::*;
 mod contract;
 
 #[cfg(unix)]
+#[cfg_attr(shuttle, allow(dead_code, reason = "as above"))]
 mod unix;
 
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]

@@ -29,11 +29,16 @@ use core::fmt::Write;
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+#[cfg(shuttle)]
+use super::scheduled as threads;
+#[cfg(not(shuttle))]
+use super::system as threads;
 pub(crate) use super::system::{
-    COMMITS_PREFIX, NewFile, at_exit, container_limit, env_each, is_readable, now_us, own_mappings, process_figures,
-    process_id, random, shortage, thread_id, wait, wake,
+    COMMITS_PREFIX, NewFile, at_exit, container_limit, env_each, is_readable, own_mappings, process_figures,
+    process_id, shortage,
 };
 use super::{HUGE_BYTES, OsError, system};
+pub(crate) use threads::{now_us, random, thread_id, wait, wake};
 
 /// The code of a refused call: `ENOMEM` of Linux.
 const NO_MEMORY: i32 = 12;
@@ -777,19 +782,19 @@ pub(crate) fn barrier_all_threads() -> bool {
 /// As the system's; false if made to fail.
 #[track_caller]
 pub(crate) fn exit_hook_create(hook: unsafe extern "C" fn(*mut c_void)) -> bool {
-    refuse("exit_hook_create").is_ok() && system::exit_hook_create(hook)
+    refuse("exit_hook_create").is_ok() && threads::exit_hook_create(hook)
 }
 
 /// As the system's; false if made to fail.
 #[track_caller]
 pub(crate) fn exit_hook_arm(value: *mut c_void) -> bool {
-    refuse("exit_hook_arm").is_ok() && system::exit_hook_arm(value)
+    refuse("exit_hook_arm").is_ok() && threads::exit_hook_arm(value)
 }
 
 /// As the system's; false if made to fail.
 #[track_caller]
 pub(crate) fn spawn(run: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {
-    refuse("spawn").is_ok() && system::spawn(run)
+    refuse("spawn").is_ok() && threads::spawn(run)
 }
 
 /// The handlers that were registered: they run outside the lock here, so that they may make any call.
@@ -835,5 +840,5 @@ pub(crate) fn at_fork(
         // ORDER: Release pairs with the Acquire in `run_fork_handler`.
         slot.store(handler as *mut c_void, Ordering::Release);
     }
-    system::at_fork(before_fork, after_fork_in_parent, after_fork_in_child)
+    threads::at_fork(before_fork, after_fork_in_parent, after_fork_in_child)
 }

@@ -1,9 +1,16 @@
 //! The one door to atomics, cells, thread locals, locks, wait and wake. Under `cfg(loom)` the model checker's twins stand here,
-//! and what the protocols ([`crate::remote`], [`crate::gate`], [`crate::inbox`]) do is explored in every order.
+//! and what the protocols ([`crate::remote`], [`crate::gate`], [`crate::inbox`]) do is explored in every order. Under `cfg(shuttle)`
+//! the whole allocator runs in long random schedules: its atomics are points at which another thread may go on.
 
 #[cfg(not(loom))]
 mod real {
+    #[cfg(not(shuttle))]
     pub(crate) use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+    #[cfg(shuttle)]
+    pub(crate) mod scheduled;
+    #[cfg(shuttle)]
+    pub(crate) use scheduled::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
     mod lock;
     pub(crate) mod tls;

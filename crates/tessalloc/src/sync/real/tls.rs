@@ -81,11 +81,32 @@ mod word {
     }
 }
 
-#[cfg(not(all(
-    feature = "initial-exec",
-    not(feature = "addon"),
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
+#[cfg(shuttle)]
+mod word {
+    use super::*;
+    use core::cell::Cell;
+
+    shuttle::thread_local! {
+        static WORD: Cell<*mut Stacks> = Cell::new((&raw const EMPTY).cast_mut());
+    }
+
+    pub(crate) fn get() -> *mut Stacks {
+        WORD.with(Cell::get)
+    }
+
+    pub(crate) fn set(word: *mut Stacks) {
+        WORD.with(|cell| cell.set(word));
+    }
+}
+
+#[cfg(not(any(
+    shuttle,
+    all(
+        feature = "initial-exec",
+        not(feature = "addon"),
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    )
 )))]
 mod word {
     use super::*;
