@@ -491,6 +491,7 @@ fn run(name: &str, seed: u64) {
     Opt::Scavenger.set(0).unwrap();
     // Stacks of eight blocks: more goes home.
     Opt::ThreadCacheBytes.set(0).unwrap();
+    crate::thread::with_shared(|shared| shared.theap.begin());
     if name == "space" {
         Opt::ReserveBytes.set(4 << 20).unwrap();
     } else {

@@ -14,8 +14,8 @@ pub(crate) fn for_each_run(mut visit: impl FnMut(Run, *mut Page)) {
             while starts != 0 {
                 let at = starts.trailing_zeros();
                 starts &= starts - 1;
-                // To where the next run begins, or a slice is free.
-                let ends = (!taken | starts) & u64::MAX << at;
+                // To where the next run begins, or a slice is free or not there.
+                let ends = (!taken | region.absent(chunk) | starts) & u64::MAX << at;
                 let slice = (chunk * CHUNK_SLICES + at) as usize;
                 let count = (ends.trailing_zeros() - at) as usize;
                 let page = region.page(slice);
