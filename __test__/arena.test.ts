@@ -233,6 +233,9 @@ test('bad options are refused', (t) => {
   t.throws(() => new Arena({ capacity: 1, backing: 'disk' as 'js' }), refused)
   t.throws(() => new Arena({ capacity: 1, backing: 'shared', detachOnReset: true }), refused)
   t.throws(() => new Arena('big' as unknown as number), refused)
+  for (const option of [{ zero: 'yes' }, { detachOnReset: 1 }, { name: 5 }]) {
+    t.throws(() => new Arena({ capacity: 1, ...(option as object) }), refused, Object.keys(option)[0])
+  }
 })
 
 test('an arena that is full says how much was left, and still serves less', (t) => {

@@ -213,6 +213,7 @@ test('bad sizes and options are refused', (t) => {
   t.throws(() => new BufferPool({ maxIdleBytes: -1 }), { code: 'ERR_TESSALLOC_INVALID_SIZE' })
   t.throws(() => new BufferPool({ idleMs: 2 ** 31 }), { code: 'ERR_TESSALLOC_INVALID_SIZE' })
   t.throws(() => new BufferPool({ zeroOnRelease: 1 as unknown as boolean }), { code: 'ERR_TESSALLOC_INVALID_OPTION' })
+  t.throws(() => new BufferPool({ name: 5 as never }), { code: 'ERR_TESSALLOC_INVALID_OPTION' })
   t.throws(() => new BufferPool(null as never), { code: 'ERR_TESSALLOC_INVALID_OPTION' })
 })
 

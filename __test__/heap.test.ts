@@ -285,7 +285,7 @@ test('bad sizes, alignments and options are refused', (t) => {
   t.is(heap.stats().allocatedBlocks, 1)
   t.throws(() => new Heap({ hardLimit: 0 }), fails('ERR_TESSALLOC_INVALID_SIZE'))
   t.throws(() => new Heap({ softLimit: Number.NaN }), fails('ERR_TESSALLOC_INVALID_SIZE'))
-  for (const bad of [{ backing: 'disk' }, { onLimit: 1 }, null, 7]) {
+  for (const bad of [{ backing: 'disk' }, { onLimit: 1 }, { name: 5 }, null, 7]) {
     t.throws(() => new Heap(bad as HeapOptions), fails('ERR_TESSALLOC_INVALID_OPTION'))
   }
 })

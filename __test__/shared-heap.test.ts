@@ -319,6 +319,15 @@ test('two users of one heap: blocks of one are freed by the other, and dispose l
 test('sizes and names that no heap has', (t) => {
   t.throws(() => new SharedHeap(5 as never), { code: 'ERR_TESSALLOC_INVALID_OPTION' })
   t.throws(() => new SharedHeap({ name: 5 as never }), { code: 'ERR_TESSALLOC_INVALID_OPTION' })
+  using heap = new SharedHeap()
+  for (const call of [
+    () => heap.writeString(5 as never),
+    () => heap.writeString(5 as never, heap.roots.cell('text')),
+    () => heap.roots.set(5 as never, 0),
+    () => defineStruct(null as never),
+  ]) {
+    t.throws(call, { code: 'ERR_TESSALLOC_INVALID_OPTION' })
+  }
   for (const options of [
     { bytes: -1 },
     { bytes: 1.5 },

@@ -1,7 +1,15 @@
 import { arenaCreateChannel, arenaDisposeChannel } from './channels.ts'
 import { TessallocError } from './errors.ts'
 import { type Backing, checkBacking, closeSlab, discardPart, openSlab } from './slab.ts'
-import { checkAlign, checkInteger, checkOptions, disposedError, invalidOption } from './validate.ts'
+import {
+  checkAlign,
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+  checkText,
+  disposedError,
+  invalidOption,
+} from './validate.ts'
 
 /** How an {@link Arena} is made. */
 export interface ArenaOptions {
@@ -146,9 +154,13 @@ export class Arena implements Disposable {
     const given: ArenaOptions = typeof options === 'number' ? { capacity: options } : options
     checkOptions(action, given)
     const { capacity, maxCapacity = capacity, backing = 'native', zero = false, detachOnReset = false } = given
+    const { name = 'arena' } = given
     checkInteger(action, 'capacity', capacity, 1)
     checkInteger(action, 'maxCapacity', maxCapacity, capacity)
     checkBacking(action, backing)
+    checkBoolean(action, 'zero', zero)
+    checkBoolean(action, 'detachOnReset', detachOnReset)
+    checkText(action, 'name', name)
     if (detachOnReset && backing === 'shared') {
       throw invalidOption(action, 'detachOnReset', 'false where backing is shared', detachOnReset)
     }
@@ -160,7 +172,7 @@ export class Arena implements Disposable {
     this.#maxCapacity = maxCapacity
     this.#zero = zero
     this.#detachOnReset = detachOnReset
-    this.name = given.name ?? 'arena'
+    this.name = name
     if (arenaCreateChannel.hasSubscribers) arenaCreateChannel.publish(this.#event())
   }
 

@@ -1,7 +1,7 @@
 import { TessallocError } from './errors.ts'
 import { classBytes, classedBytesMax, classOf } from './size-class.ts'
 import { closeSlab } from './slab.ts'
-import { checkInteger, checkOptions, disposedError, invalidOption, shown } from './validate.ts'
+import { checkBoolean, checkInteger, checkOptions, checkText, disposedError, shown } from './validate.ts'
 
 /** How a {@link BufferPool} is made. */
 export interface BufferPoolOptions {
@@ -162,7 +162,8 @@ export class BufferPool implements Disposable {
     checkInteger(action, 'maxIdleBytes', maxIdleBytes, 0)
     // What a timer of Node takes.
     checkInteger(action, 'idleMs', idleMs, 1, 2 ** 31 - 1)
-    if (typeof zeroOnRelease !== 'boolean') throw invalidOption(action, 'zeroOnRelease', 'a boolean', zeroOnRelease)
+    checkBoolean(action, 'zeroOnRelease', zeroOnRelease)
+    checkText(action, 'name', name)
     this.#maxIdleBytes = maxIdleBytes
     this.#idleMs = idleMs
     this.#zero = zeroOnRelease

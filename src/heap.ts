@@ -4,7 +4,7 @@ import { type HeapPage, largeClass } from './heap/page.ts'
 import { classedBlockBytesMax, HeapSpace, pageSlices, sliceBytes, unitBytes } from './heap/space.ts'
 import { classBytes, classOf } from './size-class.ts'
 import { type Backing, checkBacking } from './slab.ts'
-import { checkAlign, checkInteger, checkOptions, disposedError, invalidOption, shown } from './validate.ts'
+import { checkAlign, checkInteger, checkOptions, checkText, disposedError, invalidOption, shown } from './validate.ts'
 
 /** How a {@link Heap} is made. */
 export interface HeapOptions {
@@ -113,9 +113,11 @@ export class Heap implements Disposable {
     const action = 'create heap'
     checkOptions(action, options)
     const { softLimit = Number.MAX_SAFE_INTEGER, hardLimit = Number.MAX_SAFE_INTEGER, backing = 'native' } = options
+    const { name = 'heap' } = options
     checkInteger(action, 'softLimit', softLimit, 1)
     checkInteger(action, 'hardLimit', hardLimit, 1)
     checkBacking(action, backing)
+    checkText(action, 'name', name)
     if (options.onLimit !== undefined && typeof options.onLimit !== 'function') {
       throw invalidOption(action, 'onLimit', 'a function', options.onLimit)
     }
@@ -123,7 +125,7 @@ export class Heap implements Disposable {
     this.#softLimit = softLimit
     this.#hardLimit = hardLimit
     this.#onLimit = options.onLimit
-    this.name = options.name ?? 'heap'
+    this.name = name
   }
 
   /**

@@ -42,6 +42,16 @@ export function invalidOption(action: string, name: string, expected: string, va
   )
 }
 
+/** Checks that `value` is `true` or `false`. */
+export function checkBoolean(action: string, name: string, value: unknown): asserts value is boolean {
+  if (typeof value !== 'boolean') throw invalidOption(action, name, 'a boolean', value)
+}
+
+/** Checks that `value` is a text. */
+export function checkText(action: string, name: string, value: unknown): asserts value is string {
+  if (typeof value !== 'string') throw invalidOption(action, name, 'a string', value)
+}
+
 /** Checks that `value` is an object of options. */
 export function checkOptions(action: string, value: unknown): asserts value is object {
   if (typeof value !== 'object' || value === null) throw invalidOption(action, 'options', 'an object', value)

@@ -1,6 +1,6 @@
 import { threadId, type Worker } from 'node:worker_threads'
 import { TessallocError, type TessallocErrorCode } from '../errors.ts'
-import { checkInteger, checkOptions, disposedError, invalidOption } from '../validate.ts'
+import { checkInteger, checkOptions, checkText, disposedError } from '../validate.ts'
 import { check, count } from './check.ts'
 import { FieldViews, fieldOf } from './fields.ts'
 import { create, maxBytesOf, nameOf, open, pagesFor } from './header.ts'
@@ -242,7 +242,7 @@ export class SharedHeap implements Disposable {
       }
       return block
     }
-    const bytes = Buffer.byteLength(text)
+    const bytes = byteLength(text)
     const block = this.alloc(4 + bytes)
     this.#write(block, text, bytes)
     return block
@@ -428,7 +428,7 @@ export class SharedHeap implements Disposable {
   }
 
   #writeStringAt(word: number, text: string): number {
-    const bytes = Buffer.byteLength(text)
+    const bytes = byteLength(text)
     return this.#allocAt(word, 4 + bytes, (block) => this.#write(block, text, bytes))
   }
 
@@ -454,11 +454,16 @@ function fail(code: TessallocErrorCode, text: string): never {
   throw new TessallocError(code, text)
 }
 
+function byteLength(text: string): number {
+  checkText('write string', 'text', text)
+  return Buffer.byteLength(text)
+}
+
 function bufferFor(options: SharedHeapOptions): SharedArrayBuffer {
   const action = 'create shared heap'
   checkOptions(action, options)
   const { bytes = 2 ** 20, maxBytes = bytes, name = '' } = options
-  if (typeof name !== 'string') throw invalidOption(action, 'name', 'a string', name)
+  checkText(action, 'name', name)
   return create(bytes, maxBytes, name)
 }
 

@@ -1,4 +1,5 @@
 import { TessallocError } from '../errors.ts'
+import { checkOptions } from '../validate.ts'
 import { type FieldOf, type FieldType, fieldBytes } from './fields.ts'
 
 /** Names and types of a struct's fields, in their order. */
@@ -20,7 +21,7 @@ export interface Struct<F extends StructFields> {
 /**
  * Lays out a struct: fields in the order given, each aligned to its own size. {@link SharedHeap.struct} makes accessors of it. Threads
  * that define it the same share structs of it.
- * Throws `ERR_TESSALLOC_INVALID_SIZE` without fields, and a `TypeError` for a type that there is not.
+ * Throws `ERR_TESSALLOC_INVALID_SIZE` without fields, `ERR_TESSALLOC_INVALID_OPTION` for no object, and a `TypeError` for a type that there is not.
  *
  * ```ts
  * using heap = new SharedHeap()
@@ -33,6 +34,7 @@ export interface Struct<F extends StructFields> {
  * ```
  */
 export function defineStruct<const F extends StructFields>(fields: F): Struct<F> {
+  checkOptions('define struct', fields)
   const at: Record<string, number> = {}
   let end = 0
   let alignment = 1
