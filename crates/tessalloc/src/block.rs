@@ -1,5 +1,7 @@
 //! A free block: its first word links to the next one. The only place where such links are read and written.
 
+use crate::track;
+
 /// The head of a free block.
 #[repr(C)]
 pub(crate) struct Block {
@@ -14,7 +16,7 @@ impl Block {
     #[inline(always)]
     pub(crate) unsafe fn next(block: *mut Block) -> *mut Block {
         // SAFETY: the caller's duty; blocks are at least 8 bytes and 8-aligned.
-        unsafe { (*block).next }
+        track::link(block.cast(), || unsafe { (*block).next })
     }
 
     /// Links a free block to another.
@@ -24,6 +26,6 @@ impl Block {
     #[inline(always)]
     pub(crate) unsafe fn set_next(block: *mut Block, next: *mut Block) {
         // SAFETY: the caller's duty; blocks are at least 8 bytes and 8-aligned.
-        unsafe { (*block).next = next };
+        track::link(block.cast(), || unsafe { (*block).next = next });
     }
 }

@@ -37,6 +37,7 @@ use crate::stats::{self, Counter};
 use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering, barrier_heavy, wait};
 use crate::theap::Stacks;
 use crate::thread::{self, Thread};
+use crate::track;
 
 #[cfg(test)]
 mod check;
@@ -624,7 +625,9 @@ unsafe fn alloc_large(core: *mut Core, size: usize, align: usize, zeroed: bool) 
         let (page, is_fresh) = large::begin_run(run, slices);
         (*page).flags |= OF_HEAP;
         stats::allocated(bytes as i64);
-        if zeroed && !is_fresh {
+        if !zeroed {
+            track::out((*page).start, bytes as usize);
+        } else if !is_fresh {
             (*page).start.write_bytes(0, size);
         }
         let _guard = HEAPS.lock();
@@ -675,6 +678,7 @@ pub(crate) unsafe fn free_large(page: *mut Page) -> bool {
 pub(crate) unsafe fn free_small(stacks: *mut Stacks, page: *mut Page, block: *mut Block) {
     // SAFETY: the caller's duty: the page stands while its block is out.
     unsafe {
+        track::back(block.cast(), (*page).block_bytes as usize);
         if has_barrier()
             && let Some(thread) = thread::current_if_record(stacks)
         {

@@ -12,6 +12,7 @@ use crate::remote::State;
 use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::stats::{self, Counter};
 use crate::sync::{AtomicU32, Ordering};
+use crate::track;
 use crate::waiting::WaitingList;
 
 /// Pages without an owner, by class.
@@ -74,6 +75,7 @@ pub(crate) unsafe fn release(page: *mut Page) {
             run.region.kind_byte(slice).store(0, Ordering::Relaxed);
         }
         (*page).set_kind(Kind::Free);
+        track::back(run.start(), run.count * region::SLICE_BYTES);
         // ORDER: Relaxed: as above.
         (*page).owner.store(0, Ordering::Relaxed);
         stats::sub(Counter::Pages, 1);

@@ -22,6 +22,7 @@ use crate::stats::{self, Counter};
 use crate::sync::Ordering;
 use crate::theap::Stacks;
 use crate::thread::{Thread, current, current_if_record, free_slow};
+use crate::track;
 
 /// Slices that a thread keeps warm, together.
 const WARM_SLICES_MAX: u32 = CHUNK_SLICES;
@@ -75,6 +76,7 @@ impl Warm {
             (*page).wake = 0;
             (*page).set_kind(Kind::Warm);
         }
+        track::back(start, slices * SLICE_BYTES);
         self.last = page;
         self.last_start = start;
         self.last_slices = slices;
@@ -94,6 +96,7 @@ impl Thread {
             // SAFETY: N2: there is a last run, and it is nobody's but the thread's.
             unsafe { (*self.warm.last).set_kind(Kind::Large) };
             start = self.warm.last_start;
+            track::out(start, slices * SLICE_BYTES);
         }
         self.gate.leave();
         start
@@ -118,6 +121,7 @@ impl Thread {
         // SAFETY: out of the record, the run is this thread's.
         unsafe {
             (*page).set_kind(Kind::Large);
+            track::out((*page).start, slices * SLICE_BYTES);
             (*page).start
         }
     }
@@ -252,7 +256,9 @@ fn alloc_cold(thread: Option<*mut Thread>, bytes: usize, align: usize, zeroed: b
     count(thread, (slices * SLICE_BYTES) as i64);
     // SAFETY: N1: a new block.
     unsafe {
-        if zeroed && !is_fresh {
+        if !zeroed {
+            track::out((*page).start, slices * SLICE_BYTES);
+        } else if !is_fresh {
             (*page).start.write_bytes(0, bytes);
         }
         (*page).start
@@ -373,6 +379,7 @@ unsafe fn give(page: *mut Page) -> usize {
         }
         crate::sample::forget(page);
         (*page).set_kind(Kind::Free);
+        track::back(run.start(), used * SLICE_BYTES);
         stats::sub(Counter::LargeBlocks, 1);
         run.give();
         used * SLICE_BYTES
@@ -407,6 +414,7 @@ pub(crate) unsafe fn resize_in_place(stacks: *mut Stacks, page: *mut Page, bytes
             }
         };
         run.touch(used, slices - used);
+        track::open(run.start().wrapping_add(used * SLICE_BYTES), (slices - used) * SLICE_BYTES);
         (*page).carved.set(slices as u32);
         (*page).reserved = run.count as u32;
         (*page).wake += 1;

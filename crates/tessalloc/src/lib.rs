@@ -19,6 +19,7 @@
 //! | `size_class`, `bitmap` | pure arithmetic |
 //! | `taken`, `place`, `region`, `arena` | the address space: slices, chunks and their words; parts of it that programs set apart |
 //! | `block`, `page`, `remote`, `holes` | pages of equal blocks, and who may touch them |
+//! | `track` | what sanitizers are told of them |
 //! | `gate`, `inbox`, `waiting`, `exchange`, `ring` | the protocols between threads |
 //! | `theap`, `heap`, `large`, `offset`, `thread` | per-thread stacks and queues, large runs, records |
 //! | `first_class`, [`Heap`] | first-class heaps, inside and outside |
@@ -35,6 +36,7 @@
 //! | `initial-exec` | thread locals of libraries that are there from the start: for the preload library. `addon` wins |
 //! | `allocator-api2` | [`&Heap`](Heap) as `Allocator` of that crate: collections of its own and of `hashbrown` in a heap |
 //! | `unwind` | call stacks of [`profile`] by the unwinder that programs of `std` hold anyway, instead of by frame pointers |
+//! | `asan`, `valgrind` | AddressSanitizer, or memcheck, sees uses of freed blocks and of memory beyond one: for builds that are tested |
 //! | `nightly` | `&Heap` as the standard `Allocator`: needs a nightly compiler |
 #![no_std]
 #![cfg_attr(feature = "nightly", feature(allocator_api))]
@@ -137,6 +139,8 @@ mod theap;
 mod thread;
 #[cfg(not(any(loom, target_os = "none")))]
 mod threads;
+#[cfg(not(any(loom, target_os = "none")))]
+mod track;
 #[cfg(not(any(loom, target_os = "none")))]
 #[doc(hidden)]
 pub mod view;

@@ -37,6 +37,7 @@ use crate::stats::{self, Counter};
 use crate::sync::{Lock, tls};
 use crate::theap::Stacks;
 use crate::thread;
+use crate::track;
 
 /// Alignments at an offset go up to this.
 pub(crate) const ALIGN_MAX: usize = CHUNK_BYTES;
@@ -193,6 +194,7 @@ unsafe fn alloc_of_kind(
         return (place, false);
     }
     large::count(thread::current(stacks), counted as i64);
+    track::open(place, counted);
     (place.wrapping_add(lead), is_fresh)
 }
 

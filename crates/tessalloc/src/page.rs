@@ -43,6 +43,7 @@ use crate::size_class::SizeClass;
 use crate::stats::{self, Counter, OwnCount};
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::thread::Thread;
+use crate::track;
 
 #[cfg(any(test, tessalloc_check))]
 mod check;
@@ -190,6 +191,7 @@ impl Page {
         let bytes = slice_count_of(class) as usize * SLICE_BYTES;
         self.begin(start, class, owner, (bytes / class.block_bytes()) as u32);
         self.flags = if fresh { FRESH | REST_PURGED } else { 0 };
+        track::back(start, bytes);
         stats::add(Counter::UntouchedBytes, self.untouched_bytes());
     }
 
@@ -336,6 +338,7 @@ impl Page {
         self.free = null_mut();
         self.carved.set(0);
         self.flags &= !FRESH;
+        track::back(self.start, self.reserved as usize * self.block_bytes as usize);
     }
 
     /// Takes up to `want` blocks that were free before, as a list that ends in null; (null, 0) if there are none.

@@ -17,6 +17,7 @@ use crate::size_class::{BLOCK_BYTES, SizeClass, TABLE_BYTES_MAX};
 use crate::sync::{Ordering, tls};
 use crate::theap::Stacks;
 use crate::thread;
+use crate::track;
 
 mod extra;
 pub use extra::*;
@@ -38,6 +39,7 @@ pub(crate) fn pop(stacks: *mut Stacks, class: SizeClass) -> *mut u8 {
         if !block.is_null() {
             *top = Block::next(block);
             *(&raw mut (*stacks).room).cast::<i32>().add(class.index()) += 1;
+            track::out_of(class, block.cast());
         }
         block.cast()
     }
@@ -68,6 +70,7 @@ pub(crate) unsafe fn push(stacks: *mut Stacks, class: usize, block: *mut u8) -> 
         Block::set_next(block.cast(), *top);
         *top = block.cast();
         *room -= 1;
+        track::back_of(class, block);
         true
     }
 }
@@ -85,10 +88,10 @@ pub fn malloc_or(size: usize, slow: impl FnOnce(usize) -> *mut u8) -> *mut u8 {
     if size <= TABLE_BYTES_MAX {
         let block = pop(tls::get(), SizeClass::of_c_bytes(size));
         if !block.is_null() {
-            return block;
+            return track::asked(block, size);
         }
     }
-    slow(size)
+    track::asked(slow(size), size)
 }
 
 /// As [`malloc`], for a size that the thread's stack has no block of.
@@ -110,9 +113,9 @@ pub fn aligned(size: usize, align: usize) -> *mut u8 {
     };
     let block = pop(stacks, class);
     if !block.is_null() {
-        return block;
+        return track::asked(block, size);
     }
-    alloc_slow(stacks, size, align, false)
+    track::asked(alloc_slow(stacks, size, align, false), size)
 }
 
 /// As [`aligned`], if the thread's stack has a block; else null.
@@ -126,9 +129,9 @@ pub(crate) fn ready(size: usize, align: usize) -> *mut u8 {
 fn aligned_large(stacks: *mut Stacks, size: usize, align: usize) -> *mut u8 {
     let start = large::take_ready(stacks, size, align);
     if !start.is_null() {
-        return start;
+        return track::asked(start, size);
     }
-    alloc_slow(stacks, size, align, false)
+    track::asked(alloc_slow(stacks, size, align, false), size)
 }
 
 /// As [`aligned`]; the block reads zero.
@@ -140,10 +143,10 @@ pub fn zeroed_aligned(size: usize, align: usize) -> *mut u8 {
         if !block.is_null() {
             // SAFETY: the block is ours and holds `size` bytes.
             unsafe { block.write_bytes(0, size) };
-            return block;
+            return track::asked(block, size);
         }
     }
-    alloc_slow(stacks, size, align, true)
+    track::asked(alloc_slow(stacks, size, align, true), size)
 }
 
 /// `count` × `size` bytes that read zero; null on overflow.
@@ -301,7 +304,7 @@ pub unsafe fn realloc_aligned(block: *mut u8, size: usize, align: usize) -> *mut
         let is_aligned = block.addr() & (align - 1) == 0;
         // In place if it fits and at most half would be wasted.
         if is_aligned && size <= usable && (size >= usable / 2 || usable <= 64) {
-            return block;
+            return track::asked(block, size);
         }
         if is_aligned
             && size > SMALL_BYTES_MAX
@@ -310,12 +313,12 @@ pub unsafe fn realloc_aligned(block: *mut u8, size: usize, align: usize) -> *mut
             let stacks = tls::get();
             if large::resize_in_place(stacks, page, size) {
                 sample::resized(block, size);
-                return block;
+                return track::asked(block, size);
             }
             let moved = large::move_to_larger(stacks, page, size, align);
             if !moved.is_null() {
                 sample::resized(moved, size);
-                return moved;
+                return track::asked(moved, size);
             }
             // Memory is out: the way below gives back what is held, and tries once more.
         }

@@ -64,6 +64,7 @@ impl Line {
             return null_mut();
         }
         self.next = block.wrapping_add(self.block_bytes as usize);
+        crate::track::out(block, self.block_bytes as usize);
         block
     }
 

@@ -33,6 +33,7 @@ use crate::size_class::{BLOCK_BYTES, CLASS_COUNT, ONE_SLICE_BYTES_MAX, SizeClass
 use crate::stats::{self, Counter, Counts};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering, tls};
 use crate::theap::{EMPTY, ENDED, STARTER_TABLE_AT, Stacks, Theap};
+use crate::track;
 
 const UNUSED: u32 = 0;
 const LIVE: u32 = 1;
@@ -242,9 +243,11 @@ impl Thread {
                 self.stacks.top[class.index()] = Block::next(block);
                 self.stacks.room[class.index()] -= refill.count as i32 - 1;
             }
+            track::out_of(class, block.cast());
             if zeroed {
                 let dirty = if refill.is_fresh { size_of::<Block>() } else { class.block_bytes() };
                 block.cast::<u8>().write_bytes(0, dirty);
+                track::zero_of(class, block.cast());
             }
         }
         self.after_slow();
@@ -631,6 +634,7 @@ unsafe fn free_beside_stack(stacks: *mut Stacks, page: *mut Page, address: *mut 
         if bytes as usize <= ONE_SLICE_BYTES_MAX
             && let Some(thread) = current_if_record(stacks)
         {
+            track::back(address, bytes as usize);
             if !(*thread).free_into_batch(page, address.cast(), bytes) {
                 (*thread).free_home(page, address.cast(), bytes);
             }
@@ -668,20 +672,21 @@ unsafe fn free_in_region(stacks: *mut Stacks, region: &'static Region, slice: us
                 && (*thread).stacks.room[class] > 0
             {
                 // Blocks of further regions find room here.
-                let block = address.cast::<Block>();
-                Block::set_next(block, (*thread).stacks.top[class]);
-                (*thread).stacks.top[class] = block;
-                (*thread).stacks.room[class] -= 1;
+                crate::raw::push(&raw mut (*thread).stacks, class, address);
                 return;
             }
             let bytes = BLOCK_BYTES[class];
+            track::back(address, bytes as usize);
             let start = if bytes as usize <= ONE_SLICE_BYTES_MAX { Some(slice) } else { region.start_of(slice) };
             let Some(start) = start else { report::foreign_pointer("free", address.addr()) };
             return free_in_page(stacks, region.page(start), address.cast(), bytes);
         }
         let Some(page) = region.page_at(slice) else { report::foreign_pointer("free", address.addr()) };
         match (*page).kind() {
-            Kind::Starter => free_in_page(stacks, page, address.cast(), 16),
+            Kind::Starter => {
+                track::back_whole(address);
+                free_in_page(stacks, page, address.cast(), 16);
+            }
             Kind::Small => first_class::free_small(stacks, page, address.cast()),
             Kind::Large if (*page).start == address => crate::large::free(stacks, page),
             Kind::Offset | Kind::Sampled => crate::offset::free(stacks, page, address),
@@ -720,27 +725,49 @@ pub(crate) unsafe fn usable_bytes(address: *const u8, action: &str) -> usize {
     if address.is_null() {
         return 0;
     }
+    track::whole(address);
     let Some((region, slice)) = region::find(address.addr()) else { report::foreign_pointer(action, address.addr()) };
-    // ORDER: Relaxed: the caller holds a block of the slice (S4).
-    let class = region.kind_byte(slice).load(Ordering::Relaxed) as usize;
-    if class != 0 {
-        return BLOCK_BYTES[class] as usize;
+    if let Some(bytes) = plain_bytes_in(region, slice, address) {
+        return bytes;
     }
     let Some(page) = region.page_at(slice) else { report::foreign_pointer(action, address.addr()) };
     // SAFETY: the run stands while the caller's block is in use.
     unsafe {
         match (*page).kind() {
-            Kind::Starter => {
-                let table = (*page).start.add(STARTER_TABLE_AT);
-                let at = address.addr() - (*page).start.addr();
-                BLOCK_BYTES[usize::from(*table.add(at / 16)) % CLASS_COUNT] as usize
-            }
-            Kind::Small => (*page).block_bytes as usize,
-            Kind::Large if (*page).start.cast_const() == address => crate::large::usable_bytes(page),
             Kind::Offset | Kind::Sampled => crate::offset::usable_bytes(page, address),
             Kind::Guarded => guarded::usable_bytes(page, address, action),
             Kind::Warm if (*page).start.cast_const() == address => report::double_free(action, address.addr()),
             _ => report::foreign_pointer(action, address.addr()),
+        }
+    }
+}
+
+/// Bytes of a block of a class, or of a large one; `None` for null and all others.
+#[cfg(any(feature = "asan", feature = "valgrind"))]
+pub(crate) fn plain_bytes(block: *const u8) -> Option<usize> {
+    let (region, slice) = region::find(block.addr())?;
+    plain_bytes_in(region, slice, block)
+}
+
+#[inline]
+fn plain_bytes_in(region: &'static Region, slice: usize, block: *const u8) -> Option<usize> {
+    // ORDER: Relaxed: the caller holds a block of the slice (S4).
+    let class = region.kind_byte(slice).load(Ordering::Relaxed) as usize;
+    if class != 0 {
+        return Some(BLOCK_BYTES[class] as usize);
+    }
+    let page = region.page_at(slice)?;
+    // SAFETY: the run stands while the caller's block is in use.
+    unsafe {
+        match (*page).kind() {
+            Kind::Starter => {
+                let table = (*page).start.add(STARTER_TABLE_AT);
+                let at = block.addr() - (*page).start.addr();
+                Some(BLOCK_BYTES[usize::from(*table.add(at / 16)) % CLASS_COUNT] as usize)
+            }
+            Kind::Small => Some((*page).block_bytes as usize),
+            Kind::Large if (*page).start.cast_const() == block => Some(crate::large::usable_bytes(page)),
+            _ => None,
         }
     }
 }

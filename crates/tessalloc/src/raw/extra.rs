@@ -22,6 +22,7 @@ use crate::scavenger;
 use crate::size_class::{SizeClass, TABLE_BYTES_MAX};
 use crate::sync::tls;
 use crate::theap::Stacks;
+use crate::track;
 use crate::{large, offset};
 
 /// The largest alignment at an offset: 4 MiB.
@@ -401,6 +402,7 @@ fn pop_many(stacks: *mut Stacks, class: SizeClass, blocks: &mut [*mut u8]) -> us
             }
             *place = block.cast();
             block = Block::next(block);
+            track::out_of(class, *place);
             count += 1;
         }
         if count > 0 {

@@ -336,6 +336,7 @@ impl Region {
         self.frontier.store(0, Ordering::Relaxed);
         self.accessible.store(0, Ordering::Relaxed);
         self.chunk_count.store(0, Ordering::Relaxed);
+        crate::track::open(self.base(), self.area_bytes());
         if !self.is(GIVEN) {
             stats::sub(Counter::ReservedBytes, self.area_bytes() as u64);
             // SAFETY: reserved for this arena; nobody has a slice of it, and nobody finds it any more.
@@ -361,6 +362,7 @@ impl Region {
     pub(super) fn purge_by_own(&self, start: *mut u8, bytes: usize) -> bool {
         // SAFETY: as in `commit_by_own`.
         let functions = unsafe { &self.about().functions };
+        crate::track::open(start, bytes);
         // SAFETY: as in `commit_by_own`.
         functions.purge.is_some_and(|purge| unsafe { purge(start.cast::<c_void>(), bytes, functions.user) } != 0)
     }

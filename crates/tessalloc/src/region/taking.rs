@@ -92,6 +92,7 @@ impl Region {
             return None;
         }
         run.mark_starts();
+        crate::track::open(run.start(), count * SLICE_BYTES);
         Some(run)
     }
 
