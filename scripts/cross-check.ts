@@ -16,9 +16,9 @@ interface Target {
   readonly triple: string
   /**
    * `test` builds and runs the tests of the core; `run` its example; `link` only builds that; `check` only compiles; `bare`
-   * compiles what there is without a system: the buffer; `race` runs the tests of threads that share heaps under ThreadSanitizer.
+   * compiles what there is without a system: the buffer.
    */
-  readonly action: 'test' | 'run' | 'link' | 'check' | 'bare' | 'race'
+  readonly action: 'test' | 'run' | 'link' | 'check' | 'bare'
   /** Whether zig is the linker (by cargo-zigbuild). */
   readonly zig: boolean
   readonly environment: Readonly<Record<string, string>>
@@ -55,15 +55,6 @@ function targets(wine: string): readonly Target[] {
       action: 'test',
       zig: true,
       environment: { CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS: '-Clink-self-contained=no' },
-    },
-    {
-      triple: 'x86_64-unknown-linux-gnu',
-      action: 'race',
-      zig: false,
-      environment: {
-        RUSTFLAGS: '-Zsanitizer=thread --cfg tessalloc_tsan',
-        TESSALLOC_TEST_SANITIZED: '1',
-      },
     },
     { triple: 'aarch64-apple-darwin', action: 'link', zig: true, environment: {} },
     { triple: 'x86_64-unknown-freebsd', action: 'link', zig: true, environment: {} },
@@ -111,8 +102,6 @@ function buildTarget({ triple, action, zig, environment }: Target): void {
       const program = join(env.CARGO_TARGET_DIR, triple, 'debug', 'examples', 'words.wasm')
       run(process.execPath, ['--no-warnings', '--no-turbo-fast-api-calls', '--eval', wasiHost, program])
     }
-  } else if (action === 'race') {
-    run('cargo', ['test', ...common, '--test', 'heap_stress', '--test', 'heaps_races'], { env })
   } else if (zig) {
     run('cargo-zigbuild', ['test', ...common, '--lib', '--tests'], { env })
   } else {
@@ -139,7 +128,6 @@ const proves: Readonly<Record<Target['action'], string>> = {
   link: 'links',
   check: 'compiles',
   bare: 'compiles',
-  race: 'no race',
 }
 
 function checkAll(): void {

@@ -13,6 +13,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const tasks = {
   start: { file: 'scripts/start.ts', rust: true },
   test: { file: 'scripts/test.ts', rust: true },
+  verify: { file: 'scripts/verify.ts', rust: true },
   build: { file: 'scripts/build.ts', rust: true },
   'install-c': { file: 'scripts/install-c.ts', rust: true },
   packages: { file: 'scripts/packages.ts', rust: false },
@@ -20,6 +21,7 @@ const tasks = {
   coverage: { file: 'scripts/coverage.ts', rust: false },
   bench: { file: 'benches/run.ts', rust: true },
   'bench-node': { file: 'benches/node/run.ts', rust: false },
+  sanitize: { file: 'scripts/sanitize.ts', rust: true },
   weaken: { file: 'scripts/weaken.ts', rust: true },
   cross: { file: 'scripts/cross-check.ts', rust: true },
   tidy: { file: 'scripts/tidy.ts', rust: false },

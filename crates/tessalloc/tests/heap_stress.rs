@@ -5,7 +5,7 @@
 //!
 //!     TESSALLOC_TEST_STRESS=32x10000 cargo test --release -p tessalloc --test heap_stress -- --nocapture
 //!
-//! `npm run cross -- x86_64-unknown-linux-gnu` runs it under ThreadSanitizer, smaller.
+//! `npm run sanitize -- thread` runs it under ThreadSanitizer, smaller.
 
 mod support;
 

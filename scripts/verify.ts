@@ -1,0 +1,42 @@
+/**
+ * `npm run verify`: the long form of what `npm test` does in short. Everything here looks for what nobody thought of: models run to their
+ * end, orderings are weakened, schedules and programs are random, system calls fail, sanitizers watch.
+ *
+ *     npm run verify                          every step, in under 90 minutes on 2 cores
+ *     npm run verify -- --only mutants,stress these
+ *     npm run verify -- --list                names of the steps
+ *
+ * Each step says what it covered; `docs/verification.md` holds a recorded run.
+ */
+import { own, ownFolder, runSteps, type Step, script } from './steps.ts'
+
+/** Tests of the core whose models, or simulated system, are compiled in by a flag. */
+const core = (flags: string, ...args: string[]) => ({
+  command: ['cargo', 'test', '--no-fail-fast', '-p', 'tessalloc', ...args],
+  env: { ...own(flags.replace('tessalloc_', ''), flags), CARGO_PROFILE_RELEASE_LTO: 'off' },
+  runner: 'cargo' as const,
+})
+
+const steps: readonly Step[] = [
+  { name: 'build', command: script('build') },
+  { name: 'models', ...core('loom', '--release', '--lib') },
+  { name: 'mutants', command: script('weaken') },
+  { name: 'faults', ...core('tessalloc_sim', '--test', 'fault_injection') },
+  {
+    name: 'differential',
+    command: ['cargo', 'test', '--no-fail-fast', '--manifest-path', 'fuzz/Cargo.toml', '--no-default-features'],
+    env: { ...own('check', 'tessalloc_check'), TESSALLOC_TEST_OPERATIONS: '12000000' },
+    runner: 'cargo',
+  },
+  {
+    name: 'stress',
+    command: ['cargo', 'test', '--release', '-p', 'tessalloc', '--test', 'heap_stress', '--', '--nocapture'],
+    env: { TESSALLOC_TEST_STRESS: '32x10000', CARGO_TARGET_DIR: ownFolder('stress') },
+    runner: 'cargo',
+  },
+  { name: 'address', command: script('sanitize', 'address') },
+  { name: 'thread', command: script('sanitize', 'thread'), env: { TESSALLOC_TEST_STRESS: '32x10000' } },
+  { name: 'memcheck', command: script('sanitize', 'memcheck') },
+]
+
+await runSteps(steps)
