@@ -2,7 +2,7 @@
 #![cfg(not(tessalloc_sim))]
 
 use std::alloc::Layout;
-use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
@@ -18,22 +18,32 @@ const MIB: usize = 1 << 20;
 
 /// Runs the rest of a test in a process with further variables, in a folder of the system's control groups if one is given. True
 /// in that process.
-fn apart(test: &str, variables: &[(&str, &str)], group: Option<&std::path::Path>) -> bool {
+fn apart(test: &str, variables: &[(&str, &str)], group: Option<&Path>) -> bool {
     if std::env::var(CASE).is_ok_and(|now| now == test) {
         return true;
     }
     let mut command = Command::new(std::env::current_exe().expect("the test program has a path"));
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CASE, test).envs(variables.iter().copied());
     if let Some(group) = group {
-        let tasks = group.join("cgroup.procs");
-        // SAFETY: writes a file, between fork and exec.
-        unsafe { command.pre_exec(move || std::fs::write(&tasks, "0")) };
+        put_into(&mut command, group);
     }
     let output = command.output().expect("the test program starts again");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}\n{}\n{errors}", output.status, String::from_utf8_lossy(&output.stdout));
     false
 }
+
+#[cfg(unix)]
+fn put_into(command: &mut Command, group: &Path) {
+    use std::os::unix::process::CommandExt;
+    let tasks = group.join("cgroup.procs");
+    // SAFETY: writes a file, between fork and exec.
+    unsafe { command.pre_exec(move || std::fs::write(&tasks, "0")) };
+}
+
+/// There are no control groups.
+#[cfg(not(unix))]
+fn put_into(_command: &mut Command, _group: &Path) {}
 
 /// Blocks of one size until none is left or there are enough, each with its number and the block before.
 struct Filled {
