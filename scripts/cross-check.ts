@@ -7,9 +7,10 @@
  *
  * What that takes, and where it comes from: `scripts/cross-tools.ts`. About 7 GB with what is built. A second run fetches nothing.
  */
+import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { cache, emulated, librarySource, python, run, setUp, step, wasi, wineEnvironment } from './cross-tools.ts'
-import { CommandError, main } from './lib.ts'
+import { CommandError, main, root } from './lib.ts'
 
 /** What is done for a target, and what that proves. */
 interface Target {
@@ -24,12 +25,13 @@ interface Target {
   readonly environment: Readonly<Record<string, string>>
 }
 
+const windows = 'x86_64-pc-windows-gnu'
 const qemu = 'qemu-aarch64 -L /usr/aarch64-linux-gnu'
 
 function targets(wine: string): readonly Target[] {
   return [
     {
-      triple: 'x86_64-pc-windows-gnu',
+      triple: windows,
       action: 'test',
       zig: false,
       environment: {
@@ -106,7 +108,21 @@ function buildTarget({ triple, action, zig, environment }: Target): void {
     run('cargo-zigbuild', ['test', ...common, '--lib', '--tests'], { env })
   } else {
     run('cargo', ['test', ...common, '--lib', '--tests'], { env })
+    if (triple === windows) unloadLibraries(env)
   }
+}
+
+/** Loads and frees libraries with a tessalloc each 400 times under wine, while their threads end later. */
+function unloadLibraries(env: NodeJS.ProcessEnv & { CARGO_TARGET_DIR: string }): void {
+  const tests = join(root, 'crates', 'tessalloc-c', 'tests')
+  const built = join(env.CARGO_TARGET_DIR, windows, 'debug')
+  run('cargo', ['build', '--lib', '-Zbuild-std', '--target', windows], { cwd: join(tests, 'copies'), env })
+  const program = join(built, 'unload.exe')
+  run('x86_64-w64-mingw32-gcc', ['-Wall', '-O1', '-o', program, join(tests, 'c', 'unload_windows.c')])
+  const copies = [1, 2, 3, 4].map((number) => `copy${number}.dll`)
+  for (const copy of copies) copyFileSync(join(built, 'copies.dll'), join(built, copy))
+  const wine = env.CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER ?? 'wine64'
+  run(wine, [program, '400', ...copies], { cwd: built, env })
 }
 
 /**
