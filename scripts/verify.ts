@@ -8,7 +8,8 @@
  *
  * Each step says what it covered; `docs/verification.md` holds a recorded run.
  */
-import { own, ownFolder, runSteps, type Step, script } from './steps.ts'
+import { ava, root } from './lib.ts'
+import { node, own, ownFolder, runSteps, type Step, script } from './steps.ts'
 
 /** Tests of the core whose models, or simulated system, are compiled in by a flag. */
 const core = (flags: string, ...args: string[]) => ({
@@ -33,6 +34,18 @@ const steps: readonly Step[] = [
     command: ['cargo', 'test', '--release', '-p', 'tessalloc', '--test', 'heap_stress', '--', '--nocapture'],
     env: { TESSALLOC_TEST_STRESS: '32x10000', CARGO_TARGET_DIR: ownFolder('stress') },
     runner: 'cargo',
+  },
+  // 1,000 workers in turn with the package and two copies of an add-on; shared heaps whose workers are killed.
+  {
+    name: 'workers',
+    command: [
+      node,
+      ava,
+      ...['known-failures', 'shared-heap-model', 'shared-heap-stress'].map((name) => `__test__/${name}.test.ts`),
+    ],
+    env: { TESSALLOC_LONG: '1', OXC_TSCONFIG_PATH: `${root}/tsconfig.json` },
+    runner: 'ava',
+    needs: ['build'],
   },
   { name: 'address', command: script('sanitize', 'address') },
   { name: 'thread', command: script('sanitize', 'thread'), env: { TESSALLOC_TEST_STRESS: '32x10000' } },
