@@ -42,9 +42,10 @@ function buildAddon(): void {
   ])
 }
 
-function buildTypeScript(): void {
+/** Builds `dist/`, with more options for the compiler where there are some. */
+export function buildTypeScript(...options: readonly string[]): void {
   rmSync(join(root, 'dist'), { recursive: true, force: true })
-  run(process.execPath, [tsc, '-p', 'tsconfig.build.json'])
+  run(process.execPath, [tsc, '-p', 'tsconfig.build.json', ...options])
   if (existsSync(join(root, 'src', 'generated'))) {
     cpSync(join(root, 'src', 'generated'), join(root, 'dist', 'generated'), { recursive: true })
   }
@@ -61,7 +62,7 @@ export function build(only?: string): void {
     step('building the C library', buildLibrary)
     step('building the add-on', buildAddon)
   }
-  step('building the TypeScript', buildTypeScript)
+  step('building the TypeScript', () => buildTypeScript())
 }
 
 if (import.meta.filename === process.argv[1]) main(() => build(process.argv[2]))

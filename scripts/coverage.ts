@@ -12,8 +12,8 @@ import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import pc from 'picocolors'
-import { build } from './build.ts'
-import { ava, CommandError, c8, main, root, run, targetFolder, tsc } from './lib.ts'
+import { buildTypeScript } from './build.ts'
+import { ava, CommandError, c8, main, root, targetFolder } from './lib.ts'
 
 /** Least part of the lines. Unit: percent. */
 const linesMin = 95
@@ -47,7 +47,7 @@ interface Lines {
 function count(tests: readonly string[]): boolean {
   rmSync(out, { recursive: true, force: true })
   // The command line is tested as it is built: its lines are found by source maps, which are built for this only.
-  run(process.execPath, [tsc, '-p', 'tsconfig.build.json', '--inlineSourceMap', '--inlineSources'])
+  buildTypeScript('--inlineSourceMap', '--inlineSources')
   const options = [
     '--all',
     '--merge-async',
@@ -64,7 +64,7 @@ function count(tests: readonly string[]): boolean {
     const args = [c8, ...options, process.execPath, ava, '--timeout=20m', ...tests]
     return spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' }).status === 0
   } finally {
-    build('dist')
+    buildTypeScript()
   }
 }
 
