@@ -17,7 +17,7 @@ let paths: string[]
 let one: Example
 let two: Example
 test.before(async (t) => {
-  t.timeout(170_000)
+  t.timeout(600_000)
   paths = await exampleAddon(folder, ['one.node', 'two.node', 'word-counts.node'])
   const [first, second] = paths.map((path) => createRequire(import.meta.url)(path) as Example)
   one = first as Example

@@ -97,7 +97,7 @@ for (const { at, path } of examples) {
 }
 
 test('the examples compile', async (t) => {
-  t.timeout(120_000)
+  t.timeout(600_000)
   const config = join(folder, 'tsconfig.json')
   const compilerOptions = {
     noUnusedLocals: false,

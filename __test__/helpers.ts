@@ -32,7 +32,7 @@ export function inTerminal(
     encoding: 'utf8',
     env,
     cwd: root,
-    timeout: 60_000,
+    timeout: 600_000,
   })
   if (error) throw error
   return { output: stdout, status }

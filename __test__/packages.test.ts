@@ -45,11 +45,11 @@ function projectEnv(): NodeJS.ProcessEnv {
 }
 
 function inProject(command: string, ...args: readonly string[]): SpawnSyncReturns<string> {
-  return spawnSync(command, args, { encoding: 'utf8', cwd: project, env: projectEnv(), timeout: 120_000 })
+  return spawnSync(command, args, { encoding: 'utf8', cwd: project, env: projectEnv(), timeout: 600_000 })
 }
 
 test.before((t) => {
-  t.timeout(180_000)
+  t.timeout(600_000)
   const packed = script('packages', '--out', out)
   t.is(packed.status, 0, packed.stdout + packed.stderr)
   mkdirSync(project)

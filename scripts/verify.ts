@@ -1,6 +1,6 @@
 /**
  * `npm run verify`: the long form of what `npm test` does in short. Everything here looks for what nobody thought of: models run to their
- * end, orderings are weakened, schedules and programs are random, system calls fail, sanitizers watch.
+ * end, orderings are weakened, schedules and programs are random, system calls fail, sanitizers watch, lines are counted.
  *
  *     npm run verify                          every step, in under 90 minutes on 2 cores
  *     npm run verify -- --only mutants,stress these
@@ -47,6 +47,7 @@ const steps: readonly Step[] = [
     runner: 'ava',
     needs: ['build'],
   },
+  { name: 'coverage', command: script('coverage'), runner: 'ava', needs: ['build'] },
   { name: 'address', command: script('sanitize', 'address') },
   { name: 'thread', command: script('sanitize', 'thread'), env: { TESSALLOC_TEST_STRESS: '32x10000' } },
   { name: 'memcheck', command: script('sanitize', 'memcheck') },
