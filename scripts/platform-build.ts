@@ -90,7 +90,9 @@ export function buildPlatform(platform: Platform): void {
     ...(linker === 'mingw' ? { [`CARGO_TARGET_${key}_LINKER`]: 'x86_64-w64-mingw32-gcc' } : {}),
   }
   const build = (crate: string, profile: string, std: string) => {
-    const common = ['-p', crate, '--profile', profile, ...(hasStd ? [] : [`-Zbuild-std=${std}`])]
+    // Without backtraces: there are no names left to show.
+    const buildStd = hasStd ? [] : [`-Zbuild-std=${std}`, '-Zbuild-std-features=panic-unwind']
+    const common = ['-p', crate, '--profile', profile, ...buildStd]
     if (linker === 'mingw') run('cargo', ['build', ...common, '--target', triple], { cwd: root, env })
     else run('cargo', ['zigbuild', ...common, '--target', linker], { cwd: root, env })
     return join(target, triple, profile)

@@ -24,6 +24,7 @@ import { join } from 'node:path'
 import { type Platform, packageOf } from '../src/platforms.ts'
 import { cache, emulated, muslLoaders, output, python, run, wineEnvironment } from './cross-tools.ts'
 import { CommandError, root } from './lib.ts'
+import { runPrograms } from './platform-c.ts'
 
 /** What the probe writes; see `scripts/platform-probe.mjs`. */
 interface Seen {
@@ -231,7 +232,9 @@ export function runPlatform(
     return seen
   }
   const plainSeen = probe('addon', [])
+  const count = runPrograms(platform)
   const words = [`Node.js ${plainSeen.node}: add-on under ${plainSeen.allocator}`]
+  if (count > 0) words.push(`${count} C programs`)
   if (files.includes('libtessalloc.so')) {
     const library = `${machine.project}/node_modules/${packageOf(name)}/libtessalloc.so`
     const { rssMiB } = probe('preload', [], { LD_PRELOAD: library })

@@ -13,6 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 #include "tessalloc.h"
+#ifndef __GLIBC__
+#include "glibc_names.h"
+#endif
 
 #define CHECK(fact)                                                                         \
   do {                                                                                      \
