@@ -110,7 +110,7 @@ pub struct Memory {
     pub committed_bytes: f64,
     /// Threads that have allocated here and have not ended.
     pub threads: f64,
-    /// Heaps, with the one that all share.
+    /// Heaps of their own: one for each `WordCounts` in use.
     pub heaps: f64,
 }
 
