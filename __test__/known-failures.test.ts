@@ -33,7 +33,7 @@ for (const preload of [false, true]) {
   // E01: the thread that loads an add-on first is not special: it ends, and a later thread may get its id. E02: what a thread took
   // is given back when it ends, also when it is terminated. The package and two copies of another add-on are in each.
   test(`known_e01_e02_addons_in_workers_that_come_and_go_${preload ? 'under_preload' : 'alone'}`, async (t) => {
-    t.timeout(isLong ? 900_000 : 600_000)
+    t.timeout(isLong ? 1_800_000 : 600_000)
     const args = [fixture('workers-load-addons.mjs'), `${workers}`, '1', ...examples]
     const env = plainEnv(preload ? { LD_PRELOAD: library } : {})
     const { stdout } = await promisify(execFile)(process.execPath, args, { env, cwd: root })
