@@ -49,22 +49,30 @@ pub(crate) fn start() {
     os::at_fork(prepare, parent, child);
 }
 
-fn locks() -> impl Iterator<Item = &'static Lock> {
-    core::iter::once(scavenger::lock())
-        .chain(first_class::locks())
-        .chain(thread::locks())
-        .chain([crate::offset::lock(), crate::pressure::lock()])
-        .chain(core::iter::once(region::grow_lock()))
-        .chain(region::all().iter().map(region::Region::lock))
-        .chain(core::iter::once(crate::sample::profile::lock()))
+/// The locks up to that of the regions' table.
+fn outer_locks() -> impl Iterator<Item = &'static Lock> {
+    core::iter::once(scavenger::lock()).chain(first_class::locks()).chain(thread::locks()).chain([
+        crate::offset::lock(),
+        crate::pressure::lock(),
+        region::grow_lock(),
+    ])
+}
+
+/// Those behind it. Which regions there are stands still while the table's lock is held: asked, and used up, under that.
+fn inner_locks() -> impl Iterator<Item = &'static Lock> {
+    region::all().iter().map(region::Region::lock).chain(core::iter::once(crate::sample::profile::lock()))
+}
+
+/// The records in which the forking thread goes on, after the fork too: its own, if it has one, and the shared one.
+fn kept_records(own: *mut Thread) -> impl Iterator<Item = *mut Thread> {
+    [own, thread::shared()].into_iter().filter(|record| !record.is_null())
 }
 
 unsafe extern "C" fn prepare() {
     /// How long all busy threads together are waited for.
     const TRIES: u32 = 5;
-    for lock in locks() {
-        lock.acquire();
-    }
+    outer_locks().for_each(Lock::acquire);
+    inner_locks().for_each(Lock::acquire);
     hold_all();
     // ORDER: Relaxed: read by this thread, in the parent and in the child.
     FORKING.store(true, Ordering::Relaxed);
@@ -72,6 +80,11 @@ unsafe extern "C" fn prepare() {
     let mut tries = TRIES;
     // SAFETY: L2.
     unsafe {
+        // Others come to these by a claim, and not all of them hold a lock meanwhile: none is in there at the fork.
+        for kept in kept_records(own) {
+            (*kept).gate.hold();
+            (*kept).parked = true;
+        }
         for other in thread::all().filter(|other| *other != own) {
             park(other, &mut tries, Gate::try_claim);
         }
@@ -106,8 +119,8 @@ unsafe fn park(record: *mut Thread, tries: &mut u32, take: impl Fn(&Gate) -> boo
 }
 
 unsafe extern "C" fn parent() {
-    for other in thread::all().chain(thread::all_of_heaps()) {
-        // SAFETY: L2; parked by this thread in `prepare`.
+    for other in thread::all().chain(thread::all_of_heaps()).chain(core::iter::once(thread::shared())) {
+        // SAFETY: L2; parked, or held, by this thread in `prepare`.
         unsafe {
             if core::mem::take(&mut (*other).parked) {
                 (*other).gate.unclaim();
@@ -117,9 +130,8 @@ unsafe extern "C" fn parent() {
     // ORDER: Relaxed: as in `prepare`.
     FORKING.store(false, Ordering::Relaxed);
     hold_all_no_more();
-    for lock in locks() {
-        lock.release();
-    }
+    inner_locks().for_each(Lock::release);
+    outer_locks().for_each(Lock::release);
 }
 
 unsafe extern "C" fn child() {
@@ -144,9 +156,7 @@ pub(crate) fn pretend(between: impl FnOnce()) {
 
 fn take_over() {
     hold_all_no_more();
-    for lock in locks() {
-        lock.reset_in_child();
-    }
+    outer_locks().chain(inner_locks()).for_each(Lock::reset_in_child);
     scavenger::reset_in_child();
     walk::reset_in_child();
     let own = thread::current_if_started().unwrap_or(null_mut());
@@ -166,9 +176,12 @@ fn take_over() {
             }
         }
     }
-    if !own.is_null() {
-        // SAFETY: the calling thread's record; nobody can be in it.
-        unsafe { (*own).gate.reset_in_child() };
+    for kept in kept_records(own) {
+        // SAFETY: held by this thread since `prepare`; after a fork that ran no handlers, nobody is there who could be inside.
+        unsafe {
+            (*kept).parked = false;
+            (*kept).gate.reset_in_child();
+        }
     }
 }
 
@@ -209,5 +222,84 @@ fn after_raw_fork() {
             unsafe { (*other).parked = !own.is_null() && lessee_of(other) == own };
         }
         take_over();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::{Arena, ArenaOptions};
+    use std::sync::{PoisonError, mpsc};
+    use std::thread::{scope, sleep};
+    use std::time::Duration;
+    use std::vec::Vec;
+
+    /// What a fork that has come to its first lock may do before the test goes on. Too short, it finds nothing and fails nothing.
+    const MOMENT: Duration = Duration::from_millis(50);
+
+    #[test]
+    fn locks_of_regions_that_come_while_a_fork_waits_are_held_too() {
+        let _quiet = region::QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+        let pass = scavenger::lock().lock();
+        let (to_main, from_forker) = mpsc::channel();
+        scope(|scope| {
+            let forker = scope.spawn(move || {
+                to_main.send(()).expect("main waits");
+                // SAFETY: the handlers, in the order in which a fork calls them.
+                unsafe { prepare() };
+                let free = region::all().iter().filter(|region| region.lock().try_lock().is_some()).count();
+                // SAFETY: as above.
+                unsafe { parent() };
+                free
+            });
+            from_forker.recv().expect("the forking thread runs");
+            sleep(MOMENT);
+            let (before, mut arenas) = (region::all().len(), Vec::new());
+            while region::all().len() == before {
+                arenas.push(Arena::reserve(Arena::BYTES_MIN, &ArenaOptions::new().exclusive(true)).expect("room"));
+            }
+            drop(pass);
+            assert_eq!(forker.join().expect("no panic"), 0, "locks of regions are free at the fork");
+            arenas.into_iter().for_each(|arena| assert!(arena.release().is_ok()));
+        });
+    }
+
+    /// By `ThreadId::purge` and by walks other threads go into a record without any lock.
+    #[test]
+    fn a_fork_waits_until_its_own_records_are_left() {
+        let _quiet = region::QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+        for is_shared in [false, true] {
+            let (to_main, from_forker) = mpsc::channel();
+            let (to_forker, from_main) = mpsc::channel();
+            scope(|scope| {
+                let forker = scope.spawn(move || {
+                    // SAFETY: given back at once.
+                    unsafe { crate::raw::free(crate::raw::malloc(1)) };
+                    let own = thread::current_if_started().expect("a record");
+                    to_main
+                        .send(if is_shared { thread::shared() } else { own }.expose_provenance())
+                        .expect("main waits");
+                    from_main.recv().expect("main is in the record");
+                    // SAFETY: the handlers, in the order in which a fork calls them.
+                    unsafe {
+                        prepare();
+                        let is_left = from_main.try_recv().is_ok();
+                        parent();
+                        is_left
+                    }
+                });
+                let record = from_forker.recv().expect("the forking thread runs");
+                let record: *mut Thread = core::ptr::with_exposed_provenance_mut(record);
+                // SAFETY: L2; the forking thread waits outside.
+                let gate = unsafe { &(*record).gate };
+                gate.exclude();
+                to_forker.send(()).expect("the forking thread waits");
+                sleep(MOMENT);
+                // One that did not wait is gone.
+                let _ = to_forker.send(());
+                gate.unclaim();
+                assert!(forker.join().expect("no panic"), "forked while another thread was inside");
+            });
+        }
     }
 }

@@ -149,6 +149,16 @@ impl Gate {
         self.claim.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
+    /// As [`Gate::try_hold`]; waits for who is inside.
+    #[cfg(not(loom))]
+    pub(crate) fn hold(&self) {
+        // Bound: each turn sleeps until a claimer leaves.
+        while !self.try_hold() {
+            self.enter();
+            self.leave();
+        }
+    }
+
     /// Whether the owner sleeps at the gate: the claimer should leave.
     pub(crate) fn is_wanted(&self) -> bool {
         // ORDER: Relaxed: a hint, asked again after each page.
