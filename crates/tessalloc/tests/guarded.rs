@@ -6,10 +6,11 @@ mod support;
 use std::alloc::Layout;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use support::alone;
 use tessalloc::guarded::{self, GuardOptions};
-use tessalloc::{Heap, profile, raw};
+use tessalloc::{Heap, Which, profile, raw, visit_blocks};
 
 /// Which fault a child is to make.
 const FAULT: &str = "TESSALLOC_TEST_FAULT";
@@ -261,4 +262,29 @@ fn heaps_take_their_guarded_blocks_with_them() {
     guarded::stop();
     profile::stop();
     assert_eq!(tessalloc::page_stats().other().large_blocks, before);
+}
+
+/// A walk that comes while a guarded block begins, here by the function that takes its call stack: what is told is the block, and not
+/// what had its record before.
+#[test]
+fn walks_tell_guarded_blocks_that_begin() {
+    let _alone = alone();
+    const SIZE: usize = 1357;
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
+    fn walk(_: &mut [usize]) -> usize {
+        let _ = visit_blocks(Which::All, |_, block| {
+            TOLD.fetch_add(usize::from(block.bytes == SIZE), Ordering::Relaxed);
+            true
+        });
+        0
+    }
+    profile::set_unwinder(Some(walk));
+    guarded::start(&GuardOptions::new().rate(1).sizes(SIZE as u64, SIZE as u64));
+    profile::start(1).expect("in range");
+    let block = raw::malloc(SIZE);
+    profile::stop();
+    guarded::stop();
+    profile::set_unwinder(None);
+    free(block);
+    assert_eq!(TOLD.load(Ordering::Relaxed), 1);
 }

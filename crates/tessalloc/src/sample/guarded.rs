@@ -25,7 +25,7 @@ use core::cell::UnsafeCell;
 use core::ptr::null_mut;
 
 use super::Request;
-use super::profile::Record;
+use super::profile::{self, Record};
 use crate::first_class::{self, Core};
 use crate::heap::run_of;
 use crate::large;
@@ -222,6 +222,7 @@ pub(super) unsafe fn alloc(heap: *mut Core, request: Request, record: *mut Recor
             block.write_bytes(0, size);
         }
         block.add(size).write_bytes(SLACK, guard.addr() - block.addr() - size);
+        profile::name(record, block, request.size);
         (*page).set_sample(record);
         offset::keep_run(Kind::Guarded, heap, page);
     }

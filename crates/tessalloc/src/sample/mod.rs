@@ -211,22 +211,24 @@ pub(crate) unsafe fn alloc(heap: *mut Core, request: Request, plain: impl FnOnce
         if !is_placed {
             block = plain();
         }
-        if block.is_null() || !(is_placed || chosen.sample && mark_large(record, block)) {
+        if block.is_null() || !(is_placed || chosen.sample && mark_large(record, block, request.size)) {
             profile::drop_record(record);
             return block;
         }
-        begin(thread, record, block, request.size, chosen.sample);
+        if chosen.sample {
+            begin(thread, record);
+        }
         block
     }
 }
 
 /// # Safety
-/// - The record is the calling thread's; the block was allocated just now, with this record.
-unsafe fn begin(thread: *mut Thread, record: *mut Record, block: *mut u8, size: usize, is_sample: bool) {
+/// - The record is the calling thread's; the block was allocated just now, with this record, and is named in it.
+unsafe fn begin(thread: *mut Thread, record: *mut Record) {
     // SAFETY: the caller's duty.
     unsafe {
         (*thread).sampler.is_inside = true;
-        profile::begin(record, block, size, is_sample);
+        profile::begin(record);
         (*thread).sampler.is_inside = false;
     }
 }
@@ -237,6 +239,7 @@ unsafe fn place_small(heap: *mut Core, request: Request, record: *mut Record) ->
     // SAFETY: the caller's duty.
     unsafe {
         let (block, is_fresh) = offset::alloc_sampled(heap, request.size, request.align, record);
+        profile::name(record, block, request.size);
         if request.zeroed && !block.is_null() && !is_fresh {
             block.write_bytes(0, crate::raw::usable_size(block));
         }
@@ -248,13 +251,14 @@ unsafe fn place_small(heap: *mut Core, request: Request, record: *mut Record) ->
 ///
 /// # Safety
 /// - The block was allocated just now; the record is the caller's.
-unsafe fn mark_large(record: *mut Record, block: *mut u8) -> bool {
+unsafe fn mark_large(record: *mut Record, block: *mut u8, size: usize) -> bool {
     let Some((region, slice)) = region::find(block.addr()) else { return false };
     let page = region.page(slice);
     // SAFETY: the caller's duty: a large block's descriptor is its holder's. That of a small one only tells its kind.
     unsafe {
         let is_large = (*page).kind() == Kind::Large && (*page).start == block;
         if is_large {
+            profile::name(record, block, size);
             (*page).set_sample(record);
         }
         is_large
@@ -287,8 +291,9 @@ unsafe fn resized_slow(page: *mut Page, block: *mut u8, size: usize) {
         if (*thread).choose(size).sample {
             let record = profile::take_record();
             if !record.is_null() {
+                profile::name(record, block, size);
                 (*page).set_sample(record);
-                begin(thread, record, block, size, true);
+                begin(thread, record);
             }
         }
     }

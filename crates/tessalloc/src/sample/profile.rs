@@ -314,32 +314,42 @@ pub(crate) fn drop_record(record: *mut Record) {
     with_table(|table| table.keep_spare(record));
 }
 
-/// A block of `size` bytes has the record; it is a sample, unless it is only guarded. Outside all locks and gates: a function of the
-/// program may take the call stack.
+/// Says whose the record is, before others can find it there: of a guarded block, walks do.
 ///
 /// # Safety
 /// - The record is the caller's alone.
-pub(crate) unsafe fn begin(record: *mut Record, block: *mut u8, size: usize, is_sample: bool) {
-    let mut new = Record { block, size, weight: 0, began_us: 0, entry: OTHER, next: null_mut() };
-    let mut is_lost = false;
-    if is_sample {
-        let mut frames = [0; DEPTH_MAX];
-        let depth = stack::take(&mut frames);
-        new.weight = weight(size as u64, mean_bytes());
-        new.began_us = os::now_us();
-        with_table(|table| {
-            new.entry = table.entry_of(&frames[..depth]);
-            is_lost = new.entry == OTHER && depth > 0;
-            for entry in [new.entry, u32::MAX] {
-                let sums = if entry == u32::MAX { &mut table.all } else { table.entry(entry) };
-                sums.in_use.add(size, new.weight);
-                sums.total.add(size, new.weight);
-            }
-            table.look_at_peak();
-        });
-    }
+pub(crate) unsafe fn name(record: *mut Record, block: *mut u8, size: usize) {
     // SAFETY: the caller's duty.
-    unsafe { record.write(new) };
+    unsafe { record.write(Record { block, size, weight: 0, began_us: 0, entry: OTHER, next: null_mut() }) };
+}
+
+/// The block that the record is named for begins as a sample. Outside all locks and gates: a function of the program may take the call
+/// stack.
+///
+/// # Safety
+/// - The record is named, and its block not handed out yet: but for the name the record is the caller's alone.
+pub(crate) unsafe fn begin(record: *mut Record) {
+    // SAFETY: the caller's duty, here and below.
+    let size = unsafe { (*record).size };
+    let mut frames = [0; DEPTH_MAX];
+    let depth = stack::take(&mut frames);
+    let weight = weight(size as u64, mean_bytes());
+    let (entry, is_lost) = with_table(|table| {
+        let number = table.entry_of(&frames[..depth]);
+        for entry in [number, u32::MAX] {
+            let sums = if entry == u32::MAX { &mut table.all } else { table.entry(entry) };
+            sums.in_use.add(size, weight);
+            sums.total.add(size, weight);
+        }
+        table.look_at_peak();
+        (number, number == OTHER && depth > 0)
+    });
+    // SAFETY: as above.
+    unsafe {
+        (*record).weight = weight;
+        (*record).began_us = os::now_us();
+        (*record).entry = entry;
+    }
     if is_lost {
         say_lost();
     }
