@@ -516,7 +516,7 @@ pub(crate) unsafe fn alloc_slow(core: *mut Core, size: usize, align: usize, zero
     crate::deferred::beat(false);
     // SAFETY: the caller's duty.
     unsafe {
-        alloc_within_limits(core, size, align, || {
+        alloc_within_limits(core, size, align, 0, || {
             let plain = || alloc_once(core, size, align, zeroed);
             let is_small = SizeClass::of_layout(size, align).is_some();
             if sample::is_on() && (!is_small || has_samples(core)) {
@@ -537,7 +537,7 @@ pub(crate) unsafe fn alloc_at_offset(core: *mut Core, size: usize, align: usize,
     let mut is_fresh = false;
     // SAFETY: the caller's duty.
     let block = unsafe {
-        alloc_within_limits(core, size, align, || {
+        alloc_within_limits(core, size, align, lead, || {
             let (block, fresh) = offset::alloc(core, crate::sync::tls::get(), size, align, lead);
             is_fresh = fresh;
             block
@@ -551,6 +551,7 @@ unsafe fn alloc_within_limits(
     core: *mut Core,
     size: usize,
     align: usize,
+    lead: usize,
     mut once: impl FnMut() -> *mut u8,
 ) -> *mut u8 {
     if size > crate::raw::BYTES_MAX || !align.is_power_of_two() {
@@ -560,7 +561,13 @@ unsafe fn alloc_within_limits(
     unsafe {
         let mut block = once();
         if block.is_null() {
-            if (*core).allocated().saturating_add(size as u64) > (*core).settings.hard {
+            // A limit is kept by what blocks take.
+            let taken = if lead == 0 {
+                crate::raw::good_size_aligned(size, align)
+            } else {
+                crate::raw::good_size_aligned(size.max(1) + lead, align.max(16))
+            };
+            if !has_room_for(core, taken) {
                 Core::call(core, LIMIT_HARD, size);
             } else if (*core).is_beyond(size, align) {
                 return report::refused(ErrorKind::OutOfMemory, size);
@@ -749,24 +756,23 @@ pub(crate) unsafe fn free_slow(core: *mut Core, block: *mut u8, class: Option<Si
 pub(crate) unsafe fn clear(core: *mut Core) {
     // SAFETY: the caller's duty.
     unsafe {
-        let mut large = null_mut();
-        // By the caller's duty nobody else touches the list; the lock is for a fork meanwhile.
-        if !(*core).large.is_null() {
+        // Under the lock: a thread may be at its end, and give back its leases, although its last call returned; another may purge, and
+        // put home what came to a record.
+        let large = {
             let _guard = HEAPS.lock();
-            large = core::mem::replace(&mut (*core).large, null_mut());
-        }
-        release_blocks(core, large);
-        // A thread may be at its end, and give back its leases, although its last call returned.
-        let _guard = HEAPS.lock();
-        let mut record = (*core).records;
-        while !record.is_null() {
-            if (*record).is_live() {
-                (*record).gate.exclude();
-                (*record).clear_pages();
-                (*record).gate.unclaim();
+            let mut record = (*core).records;
+            while !record.is_null() {
+                if (*record).is_live() {
+                    (*record).gate.exclude();
+                    (*record).clear_pages();
+                    (*record).gate.unclaim();
+                }
+                record = (*record).next_in_heap;
             }
-            record = (*record).next_in_heap;
-        }
+            core::mem::replace(&mut (*core).large, null_mut())
+        };
+        // From here on nobody counts: there is nothing on its way home.
+        release_blocks(core, large);
         (*core).allocated.clear();
     }
 }
@@ -815,6 +821,10 @@ unsafe fn purge_record(record: *mut Thread) -> u64 {
     let own = thread::current_if_started().map_or(0, |thread| thread.expose_provenance());
     // SAFETY: the caller's duty. ORDER: Relaxed: written under the lock.
     unsafe {
+        // Who visits the heap has put all of it home, under this lock, and may be the caller.
+        if (*record).gate.is_visited() {
+            return 0;
+        }
         if (*record).lessee.load(Ordering::Relaxed) == own && own != 0 {
             (*record).gate.enter();
             (*record).flush_stacks();

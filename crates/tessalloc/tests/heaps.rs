@@ -279,6 +279,22 @@ fn limits_are_told_and_kept() {
     unsafe { heap.dealloc(block, large) };
 }
 
+/// A limit is kept by what blocks take, and so told by that.
+#[test]
+fn limits_are_told_where_a_block_takes_more_than_was_asked_for() {
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+    let tell = |reached: LimitReached| {
+        assert_eq!(reached.kind, LimitKind::Hard);
+        TOLD.fetch_add(reached.wanted_bytes, Ordering::Relaxed);
+    };
+    let heap = HeapOptions::new().hard_limit(1000).on_limit(tell).build().expect("a heap");
+    assert!(heap.alloc(Layout::new::<[u8; 990]>()).is_none(), "of a class of 1,024");
+    assert!(heap.aligned_at(940, 64, 8).is_null(), "of the same class, with 56 bytes in front");
+    let heap = HeapOptions::new().hard_limit(100_000).on_limit(tell).build().expect("a heap");
+    assert!(heap.alloc(Layout::new::<[u8; 90_000]>()).is_none(), "of two slices");
+    assert_eq!(TOLD.load(Ordering::Relaxed), 990 + 940 + 90_000);
+}
+
 #[test]
 fn zeroing_heaps_zero_what_was_used_before() {
     let heap = HeapOptions::new().zeroed(true).build().expect("a heap");

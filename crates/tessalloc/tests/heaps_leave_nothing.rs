@@ -3,10 +3,12 @@
 mod support;
 
 use std::alloc::Layout;
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use support::alone;
-use tessalloc::Heap;
+use tessalloc::{Heap, raw};
 
 /// Pages without room stay the heap's when others purge: it visits their blocks, and takes them along when it goes.
 #[test]
@@ -75,4 +77,42 @@ fn destroyed_heaps_leave_nothing() {
     let grown = last.allocated_bytes.saturating_sub(first.allocated_bytes);
     assert!(grown <= 128 << 10, "{} bytes before, {} after", first.allocated_bytes, last.allocated_bytes);
     assert_eq!(last.large_blocks, first.large_blocks);
+}
+
+/// What another thread sent home is put there by a purge, at the moment of a clear: the process counts it once.
+#[test]
+fn blocks_that_come_home_while_their_heap_is_cleared_are_counted_once() {
+    let _alone = alone();
+    let layout = Layout::new::<[u64; 32]>();
+    // So that a figure that is too low shows.
+    let kept = raw::malloc(64 << 20);
+    let mut heap = Heap::new().expect("a heap");
+    let before = tessalloc::stats().allocated_bytes;
+    let blocks: Vec<_> = (0..4000).map(|_| heap.alloc(layout).expect("memory").as_ptr().expose_provenance()).collect();
+    let free_all = || {
+        for block in blocks {
+            // SAFETY: in use, freed once.
+            unsafe { raw::free(std::ptr::with_exposed_provenance_mut(block)) };
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(free_all).join().expect("no panic");
+        let (to_owner, from_visitor) = mpsc::channel();
+        scope.spawn(move || {
+            // Who clears a heap waits for who visits all. Too short, the moment finds nothing and fails nothing.
+            tessalloc::visit_heaps(|_| {
+                to_owner.send(()).expect("the owner waits");
+                thread::sleep(Duration::from_millis(50));
+                tessalloc::purge();
+                false
+            });
+        });
+        from_visitor.recv().expect("heaps are visited");
+        heap.clear();
+    });
+    let after = tessalloc::stats().allocated_bytes;
+    assert!(before.abs_diff(after) <= 128 << 10, "{before} bytes before, {after} after");
+    heap.destroy();
+    // SAFETY: in use, freed once.
+    unsafe { raw::free(kept) };
 }

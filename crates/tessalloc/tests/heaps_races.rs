@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::thread;
 
-use tessalloc::{Heap, HeapId, heap_of, raw};
+use tessalloc::{Heap, HeapId, ThreadId, heap_of, raw};
 
 const SMALL: Layout = Layout::new::<[u64; 6]>();
 
@@ -44,6 +44,18 @@ fn heaps_go_on_after_a_visitor_that_panics() {
     unsafe { raw::free(block.as_ptr()) };
     assert!(heap.visit(|block| panic!("nothing is in use, but {block:?} is")));
     heap.delete();
+}
+
+/// A visitor may give back what its thread holds: of the heap it visits there is nothing on stacks.
+#[test]
+fn visitors_may_purge_their_thread() {
+    let mut heap = Heap::new().expect("a heap");
+    let block = heap.alloc(SMALL).expect("memory");
+    let own = ThreadId::current().expect("this thread has allocated");
+    assert!(heap.visit(|_| own.purge().is_some()));
+    // SAFETY: of this heap, in use, freed once.
+    unsafe { heap.dealloc(block, SMALL) };
+    heap.destroy();
 }
 
 /// A heap's place in memory serves the next one: who asks for a block's heap at that moment must not be told the next one's id.

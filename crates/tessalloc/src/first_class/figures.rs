@@ -36,6 +36,10 @@ impl Handed {
 
     /// Counts bytes that may go out, which is told or taken back; false if that passes a limit.
     pub(super) fn plan(&self, bytes: u64, limit: u64) -> bool {
+        // What does not fit now is not added for a moment: others would be refused by it.
+        if self.now().saturating_add(bytes) > limit {
+            return false;
+        }
         // ORDER: Relaxed: as above.
         let before = self.now.fetch_add(bytes, Ordering::Relaxed);
         let fits = before.saturating_add(bytes) <= limit;
@@ -132,4 +136,22 @@ pub(crate) fn stats_of_default() -> HeapStats {
 pub(crate) fn page_stats_of(core: *const Core) -> PageStats {
     // SAFETY: S3, S5: descriptors of chunks in use are accessible for good, and this word of them is atomic.
     pages::count(|page| core::ptr::eq(unsafe { (*page).heap() }, core))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    /// What can't be had leaves no trace, not even for a moment: other threads would be refused by it.
+    #[test]
+    fn plans_beyond_the_limit_are_never_seen() {
+        let handed = Handed::new();
+        thread::scope(|scope| {
+            let planner = scope.spawn(|| (0..200_000).for_each(|_| assert!(!handed.plan(1 << 30, 1 << 20))));
+            while !planner.is_finished() {
+                assert_eq!(handed.now(), 0);
+            }
+        });
+    }
 }
