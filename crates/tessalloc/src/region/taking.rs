@@ -51,17 +51,17 @@ pub(crate) fn take(count: usize, align: usize) -> Option<Run> {
 
 /// Takes a run that lies in no arena; a new region is made when the others are used up.
 pub(crate) fn take_ordinary(count: usize, align: usize) -> Option<Run> {
-    if let Some(run) = take_from(all(), ORDINARY, count, align) {
-        return Some(run);
-    }
-    // Bound: each turn adds a region, or finds one that another thread added; as many at most as there may be.
+    let mut known = 0;
+    // Bound: each turn but the first adds a region, or finds one that another thread added; as many at most as there may be.
     loop {
-        let known = all().len();
+        let regions = all();
+        if let Some(run) = take_from(&regions[known..], ORDINARY, count, align) {
+            return Some(run);
+        }
+        // Those that were looked at: one that comes in between is looked at next.
+        known = regions.len();
         if !grow(known, count, align) {
             return None;
-        }
-        if let Some(run) = take_from(&all()[known..], ORDINARY, count, align) {
-            return Some(run);
         }
     }
 }
