@@ -8,7 +8,7 @@
 //! | 16..32 | tail       | 8 bytes from the page start |
 //! | 32..46 | count      | blocks; 0: head and tail mean nothing |
 //! | 46..48 | state      | [`State`]                  |
-//! | 48..64 | generation | bumped when a heap is destroyed |
+//! | 48..64 | –          | 0                          |
 //!
 //! | from \ to | Owned | Posted | Ownerless | Held |
 //! |-----------|-------|--------|-----------|------|

@@ -347,7 +347,8 @@ pub(crate) unsafe fn trim_patiently(thread: *mut thread::Thread, is_right: impl 
         // SAFETY: L2; the claim lets this thread in.
         unsafe {
             if (*thread).gate.try_claim() {
-                let bytes = is_right().then(|| (*thread).trim());
+                // The id comes before the record's life, whose inbox is open.
+                let bytes = ((*thread).is_live() && is_right()).then(|| (*thread).trim());
                 (*thread).gate.unclaim();
                 return bytes;
             }
