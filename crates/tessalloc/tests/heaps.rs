@@ -222,7 +222,9 @@ fn records_of_ended_threads_serve_the_next() {
     let kept = Mutex::new(Vec::new());
     for i in 0..200 {
         thread::scope(|scope| {
-            scope.spawn(|| kept.lock().expect("no panic").push(Owned::new(&heap, Layout::new::<[u8; 64]>(), i as u8)));
+            let push = || kept.lock().expect("no panic").push(Owned::new(&heap, Layout::new::<[u8; 64]>(), i as u8));
+            // A scope alone ends before its threads have given back what they had.
+            scope.spawn(push).join().expect("no panic");
         });
     }
     let pages: HashMap<usize, usize> =
