@@ -14,7 +14,8 @@ import { slim } from './platform-build.ts'
 const platform = platformName()
 const folder = join(root, 'npm', platform)
 
-function buildLibrary(): void {
+/** Builds the C library alone. */
+export function buildLibrary(): void {
   // By itself: it has its own panic handler, and features of the core that a common build would mix.
   run('cargo', ['build', '-p', 'tessalloc-c', '--profile', 'release-c'])
   for (const ending of ['so', 'a']) {

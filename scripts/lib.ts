@@ -31,6 +31,14 @@ export function run(command: string, args: readonly string[], env: NodeJS.Proces
   }
 }
 
+/** The compiler's name for this machine. */
+export function hostTriple(): string {
+  const { stdout } = spawnSync('rustc', ['-vV'], { cwd: root, encoding: 'utf8' })
+  const triple = /^host: (\S+)$/m.exec(stdout ?? '')?.[1]
+  if (triple === undefined) throw new CommandError('Cannot tell the host: "rustc -vV" did not name one')
+  return triple
+}
+
 /** Announces a step, runs it, and tells how long it took. */
 export function step(name: string, work: () => void): void {
   console.error(pc.bold(`▶ ${name}`))

@@ -22,6 +22,8 @@ const tasks = {
   bench: { file: 'benches/run.ts', rust: true },
   'bench-node': { file: 'benches/node/run.ts', rust: false },
   sanitize: { file: 'scripts/sanitize.ts', rust: true },
+  fuzz: { file: 'scripts/fuzz.ts', rust: true },
+  differential: { file: 'scripts/differential.ts', rust: true },
   weaken: { file: 'scripts/weaken.ts', rust: true },
   cross: { file: 'scripts/cross-check.ts', rust: true },
   tidy: { file: 'scripts/tidy.ts', rust: false },

@@ -73,6 +73,7 @@ const steps: readonly Step[] = [
     command: ['cargo', 'test', '--no-fail-fast', '--manifest-path', 'fuzz/Cargo.toml', '--no-default-features'],
     env: own('check', 'tessalloc_check'),
     runner: 'cargo',
+    needs: ['build'],
   },
   {
     name: 'clippy-differential',

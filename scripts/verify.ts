@@ -23,12 +23,8 @@ const steps: readonly Step[] = [
   { name: 'models', ...core('loom', '--release', '--lib') },
   { name: 'mutants', command: script('weaken') },
   { name: 'faults', ...core('tessalloc_sim', '--test', 'fault_injection') },
-  {
-    name: 'differential',
-    command: ['cargo', 'test', '--no-fail-fast', '--manifest-path', 'fuzz/Cargo.toml', '--no-default-features'],
-    env: { ...own('check', 'tessalloc_check'), TESSALLOC_TEST_OPERATIONS: '12000000' },
-    runner: 'cargo',
-  },
+  { name: 'differential', command: script('differential', '--operations', '12000000') },
+  { name: 'fuzz', command: script('fuzz', '--executions', '12000000') },
   {
     name: 'stress',
     command: ['cargo', 'test', '--release', '-p', 'tessalloc', '--test', 'heap_stress', '--', '--nocapture'],

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{JoinHandle, spawn};
 
 /// Threads of a crew, the caller's own (0) among them.
@@ -69,5 +70,16 @@ impl Crew {
 impl Drop for Crew {
     fn drop(&mut self) {
         (1..CREW_SIZE).for_each(|thread| self.end(thread));
+    }
+}
+
+/// Runs a test that needs the process alone: after the last one, on a thread that has ended, with all that its end does in the
+/// allocator, when the next one begins.
+pub fn alone<R: Send>(act: impl FnOnce() -> R + Send) -> R {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    match std::thread::scope(|scope| scope.spawn(act).join()) {
+        Ok(result) => result,
+        Err(panic) => resume_unwind(panic),
     }
 }

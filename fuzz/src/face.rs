@@ -93,11 +93,11 @@ pub unsafe trait Face {
     unsafe fn walk(&self, tell: &mut dyn FnMut(usize, usize)) -> bool;
     /// Whether the block is of the heap.
     fn is_of(&self, heap: Option<&Self::Heap>, block: *mut u8) -> bool;
-    /// Walks all there is and ends the process where an invariant of the core does not hold.
+    /// Walks all there is and panics where an invariant of the core does not hold. False where that is not compiled in.
     ///
     /// # Safety
     /// - No other thread is inside the allocator.
-    unsafe fn check(&self);
+    unsafe fn check(&self) -> bool;
 }
 
 /// The Rust crate.
@@ -273,12 +273,12 @@ unsafe impl Face for Crate {
         tessalloc::heap_of(block) == Some(heap.map_or(tessalloc::HeapId::DEFAULT, Heap::id)) && raw::is_ours(block)
     }
 
-    #[cfg(tessalloc_check)]
-    unsafe fn check(&self) {
+    unsafe fn check(&self) -> bool {
+        #[cfg(tessalloc_check)]
         // SAFETY: the caller's duty.
-        unsafe { tessalloc::check_all() };
+        unsafe {
+            tessalloc::check_all();
+        }
+        cfg!(tessalloc_check)
     }
-
-    #[cfg(not(tessalloc_check))]
-    unsafe fn check(&self) {}
 }

@@ -25,7 +25,7 @@ const BYTES_MAX: usize = 512 << 20;
 const HUGE_BYTES: usize = 24 << 20;
 const HUGE_MAX: usize = 2;
 /// What is cleared or copied at most, but for one time of 16: the system's time to hand out memory is not what is tested.
-const CLEARED_BYTES_MAX: usize = 512 << 10;
+const CLEARED_BYTES_MAX: usize = 128 << 10;
 /// What a heap with a limit may hand out.
 const HEAP_LIMIT: u64 = 2 << 20;
 
@@ -115,20 +115,7 @@ pub fn run<F: Face>(
     is_alone: bool,
     program: impl IntoIterator<Item = Step>,
 ) -> Done {
-    let mut run = Run {
-        face,
-        exchange,
-        is_alone,
-        blocks: Vec::new(),
-        ends: BTreeMap::new(),
-        heaps: [const { None }; HEAP_COUNT],
-        bytes: 0,
-        seed: 0,
-        thread: 0,
-        end_next: None,
-        done: Done { programs: 1, ..Done::default() },
-        step: None,
-    };
+    let mut run = Run::new(face, exchange, is_alone);
     let mut steps = program.into_iter();
     let mut has_more = true;
     while has_more {
@@ -151,8 +138,31 @@ pub fn run<F: Face>(
     run.done
 }
 
-impl<F: Face> Run<'_, F> {
-    fn perform(&mut self, step: Step) {
+impl<'a, F: Face> Run<'a, F> {
+    /// Before the first step.
+    pub(crate) fn new(face: &'a F, exchange: &'a Exchange, is_alone: bool) -> Self {
+        Run {
+            face,
+            exchange,
+            is_alone,
+            blocks: Vec::new(),
+            ends: BTreeMap::new(),
+            heaps: [const { None }; HEAP_COUNT],
+            bytes: 0,
+            seed: 0,
+            thread: 0,
+            end_next: None,
+            done: Done { programs: 1, ..Done::default() },
+            step: None,
+        }
+    }
+
+    /// Each block in use: where it begins and ends, and a number that no other block has.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = (usize, usize, u64)> {
+        self.blocks.iter().map(|block| (block.at.addr(), block.at.addr() + block.usable, block.seed))
+    }
+
+    pub(crate) fn perform(&mut self, step: Step) {
         self.step = Some(step);
         match step {
             Step::Allocate { way, count, request } => (0..count).for_each(|_| self.allocate(None, way, request)),
@@ -554,15 +564,13 @@ impl<F: Face> Run<'_, F> {
     fn check(&mut self) {
         if self.is_alone {
             // SAFETY: all threads of the crew wait, and nothing else runs.
-            unsafe { self.face.check() };
-            self.done.checks += 1;
+            self.done.checks += u64::from(unsafe { self.face.check() });
         }
     }
 
-    /// Checks and frees all that is left.
-    fn finish(&mut self) {
+    /// Checks the contents of all that is left, and frees it.
+    pub(crate) fn finish(&mut self) {
         self.step = None;
-        self.check();
         while !self.blocks.is_empty() {
             self.free(self.blocks.len() - 1, self.blocks.len() as u8);
         }

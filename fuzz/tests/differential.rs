@@ -6,9 +6,10 @@
 //! | `TESSALLOC_TEST_OPERATIONS` | how many operations the tests do together; default 300,000                     |
 //! | `TESSALLOC_TEST_SEED`       | the seed of all of them; default: chosen anew                                   |
 //! | `TESSALLOC_TEST_PROGRAM`    | runs this program alone, as a failure printed it                                |
+//! | `TESSALLOC_TEST_LIBRARY`    | the C library that programs run on too; default: as `npm run build` leaves it   |
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use proptest::collection::vec;
@@ -17,8 +18,9 @@ use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
 use tessalloc::raw;
-use tessalloc_fuzz::crew::Crew;
+use tessalloc_fuzz::crew::{Crew, alone};
 use tessalloc_fuzz::face::{Crate, Face};
+use tessalloc_fuzz::library::Library;
 use tessalloc_fuzz::run::{Done, Exchange, run};
 use tessalloc_fuzz::step::{POWER_MAX, Program, Request, Step, Zeroed, class_sizes};
 
@@ -26,12 +28,6 @@ use tessalloc_fuzz::step::{POWER_MAX, Program, Request, Step, Zeroed, class_size
 const STEPS_MAX: usize = 400;
 /// Programs that run at the same time.
 const TOGETHER: u64 = 3;
-
-/// Tests take turns: each needs the process alone.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -66,8 +62,7 @@ fn tell(what: &str, seed: Option<u64>, done: Done, start: Instant) {
 }
 
 /// Programs one after the other, until so many operations are done.
-fn alone<F: Face>(what: &str, face: &F, operations: u64) {
-    let _turn = turn();
+fn one_at_a_time<F: Face>(what: &str, face: &F, operations: u64) {
     let (seed, start) = (seed(), Instant::now());
     println!("differential {what}: seed {seed:#x}");
     let state = Mutex::new((Done::default(), Crew::default()));
@@ -78,7 +73,7 @@ fn alone<F: Face>(what: &str, face: &F, operations: u64) {
         let program = programs.new_tree(&mut runner).expect("every program is one");
         let outcome = runner.run_one(program, |program| {
             let mut state = lock();
-            let done = run(face, &mut state.1, &Exchange::default(), true, program.steps());
+            let done = run(face, &mut state.1, &Exchange::default(), true, program.steps().chain([Step::Check]));
             state.0.add(done);
             Ok(())
         });
@@ -98,16 +93,24 @@ fn programs_do_what_the_model_does() {
     if let Ok(text) = std::env::var("TESSALLOC_TEST_PROGRAM") {
         let program = Program::of_text(&text).expect("a program as it was printed");
         println!("{program:?}");
-        run(&Crate, &mut Crew::default(), &Exchange::default(), true, program.steps());
+        alone(|| run(&Crate, &mut Crew::default(), &Exchange::default(), true, program.steps()));
         return;
     }
-    alone("one program at a time", &Crate, operations(6));
+    alone(|| one_at_a_time("one program at a time", &Crate, operations(5)));
+}
+
+#[test]
+fn programs_in_c_do_what_the_model_does() {
+    alone(|| one_at_a_time("programs in C", &Library::of_tests(), operations(2)));
 }
 
 /// Several programs at once, each with threads of its own, which hand blocks to one another; then nothing is left.
 #[test]
 fn programs_at_the_same_time_do_what_the_model_does() {
-    let _turn = turn();
+    alone(at_the_same_time);
+}
+
+fn at_the_same_time() {
     let (seed, start, operations) = (seed(), Instant::now(), operations(3) / TOGETHER);
     println!("differential programs at the same time: seed {seed:#x}");
     let exchange = Exchange::default();
@@ -148,7 +151,10 @@ fn programs_at_the_same_time_do_what_the_model_does() {
 /// Every boundary of a class, and every power of two to 4 GiB, one less and one more, at every alignment to 4 GiB.
 #[test]
 fn sizes_and_alignments_at_every_boundary_do_what_the_model_does() {
-    let _turn = turn();
+    alone(boundaries);
+}
+
+fn boundaries() {
     let start = Instant::now();
     let powers = (0..=POWER_MAX).map(|power| 1_usize << power);
     let mut sizes: Vec<usize> =
@@ -177,7 +183,7 @@ fn sizes_and_alignments_at_every_boundary_do_what_the_model_does() {
                 Step::Free { which: 0, way: way / 2 },
             ]
         });
-        done.add(run(&Crate, &mut crew, &Exchange::default(), true, steps));
+        done.add(run(&Crate, &mut crew, &Exchange::default(), true, steps.chain([Step::Check])));
     }
     tell("boundaries", None, done, start);
     assert!(done.operations > 30_000, "every pair is tried");

@@ -43,6 +43,11 @@ struct Found {
     handed_out: u64,
 }
 
+/// Reads a variable of the environment, without the prefix of its name, as far as telling what is wrong with it.
+pub fn check_variable(name: &[u8], text: &[u8]) {
+    crate::options::warn_of(name, text);
+}
+
 /// Checks all invariants; panics with the one that does not hold.
 ///
 /// # Safety

@@ -153,7 +153,7 @@ pub use arena::{Arena, ArenaError, ArenaFunctions, ArenaInfo, ArenaOptions, aren
 pub use buffer::{Buffer, BufferStats};
 #[cfg(all(tessalloc_check, not(any(loom, target_os = "none"))))]
 #[doc(hidden)]
-pub use check::check_all;
+pub use check::{check_all, check_variable};
 #[cfg(not(any(loom, target_os = "none")))]
 pub use deferred::{RawDeferredFree, set_deferred_free, set_raw_deferred_free};
 #[cfg(not(any(loom, target_os = "none")))]

@@ -410,12 +410,17 @@ fn load_slow() {
         return;
     }
     // After all values are in force: one of them says how many warnings are written.
-    os::env_each(PREFIX, &mut |name, text| match Opt::ALL.into_iter().find(|opt| opt.short_name() == name) {
+    os::env_each(PREFIX, &mut warn_of);
+}
+
+/// Tells of a variable, behind its prefix, whose value or name is not understood.
+pub(crate) fn warn_of(name: &[u8], text: &[u8]) {
+    match Opt::ALL.into_iter().find(|opt| opt.short_name() == name) {
         Some(opt) if opt.parse_bytes(text).is_none() => warn_of_value(opt, text),
         None if name == PROFILE_FILE.as_bytes() => {}
         None if !LEFT_ALONE.iter().any(|start| name.starts_with(start.as_bytes())) => warn_of_name(name),
         _ => {}
-    });
+    }
 }
 
 /// Copies the name of the profile's file, with a zero behind it; false if the environment gives none, or one that is too long.
