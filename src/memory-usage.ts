@@ -4,7 +4,7 @@ import { binding } from './native.ts'
 /**
  * Memory of this process, split by who holds it: `rss` = `jsHeap` + `resident` + `addon` + `other`. Unit: bytes. Scope: the whole
  * process, all threads, but for `jsHeap`. Source of what is not said otherwise: the allocator that serves `malloc`: tessalloc's
- * counters under preload, else glibc's `mallinfo2`; no other allocator is asked. A figure that it does not tell is `NaN`.
+ * counters under preload, else glibc's `mallinfo2` (glibc 2.33 and later); no other allocator is asked. A figure that it does not tell is `NaN`.
  */
 export interface MemoryUsage {
   /** Bytes of the process in RAM, with code and stacks. Source: the system. */

@@ -131,9 +131,9 @@ pub fn memory_figures(out: Float64ArraySlice<'_>) {
 /// written for what it does not tell; false: it tells nothing.
 #[napi]
 pub fn system_figures(out: Float64ArraySlice<'_>) -> bool {
-    let is_told = process::is_glibc();
-    write(out, &if is_told { process::glibc_figures() } else { [f64::NAN; 9] });
-    is_told
+    let told = if process::is_glibc() { process::glibc_figures() } else { None };
+    write(out, &told.unwrap_or([f64::NAN; 9]));
+    told.is_some()
 }
 
 fn write(mut out: Float64ArraySlice<'_>, figures: &[f64]) {

@@ -75,14 +75,27 @@ mod gnu {
         *GLIBC.get_or_init(|| super::allocator_name(super::image_of_malloc().as_deref()) == "glibc")
     }
 
-    /// Figures in the order of `memory_figures`, over all arenas of glibc.
-    pub(crate) fn glibc_figures() -> [f64; 9] {
+    type Mallinfo2 = unsafe extern "C" fn() -> libc::mallinfo2;
+
+    /// glibc's own, looked up: the add-on is to load with older ones, which lack it.
+    fn mallinfo2() -> Option<Mallinfo2> {
+        static FOUND: std::sync::OnceLock<Option<Mallinfo2>> = std::sync::OnceLock::new();
+        *FOUND.get_or_init(|| {
+            // SAFETY: the name ends with a null; RTLD_DEFAULT searches the images that are loaded.
+            let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"mallinfo2".as_ptr()) };
+            // SAFETY: null, which is `None`, or the function of that name, whose type is glibc's promise.
+            unsafe { std::mem::transmute::<*mut libc::c_void, Option<Mallinfo2>>(symbol) }
+        })
+    }
+
+    /// Figures in the order of `memory_figures`, over all arenas of glibc; `None` before 2.33, whose counters wrap at 2 GiB.
+    pub(crate) fn glibc_figures() -> Option<[f64; 9]> {
         // SAFETY: takes glibc's own locks, has no other duties.
-        let info = unsafe { libc::mallinfo2() };
+        let info = unsafe { mallinfo2()?() };
         let mapped = (info.arena + info.hblkhd) as f64;
         let allocated = (info.uordblks + info.hblkhd) as f64;
         let unknown = f64::NAN;
-        [mapped, mapped, allocated, info.fordblks as f64, unknown, unknown, unknown, mapped, unknown]
+        Some([mapped, mapped, allocated, info.fordblks as f64, unknown, unknown, unknown, mapped, unknown])
     }
 
     /// Returns glibc's unused memory of all arenas to the system.
@@ -98,8 +111,8 @@ mod no_gnu {
         false
     }
 
-    pub(crate) fn glibc_figures() -> [f64; 9] {
-        [f64::NAN; 9]
+    pub(crate) fn glibc_figures() -> Option<[f64; 9]> {
+        None
     }
 
     pub(crate) fn glibc_trim() {}
