@@ -218,12 +218,12 @@ impl<const N: usize> Buffer<N> {
         // written before the first reference is made.
         let (free, blocks, kinds) = unsafe {
             if is_new {
-                start.add(plan.free_at).write_bytes(0, plan.kinds_at + plan.units - plan.free_at);
+                start.wrapping_add(plan.free_at).write_bytes(0, plan.kinds_at + plan.units - plan.free_at);
             }
             (
-                from_raw_parts_mut(start.add(plan.free_at).cast(), plan.units.div_ceil(64)),
-                from_raw_parts_mut(start.add(plan.blocks_at).cast(), plan.units),
-                from_raw_parts_mut(start.add(plan.kinds_at), plan.units),
+                from_raw_parts_mut(start.wrapping_add(plan.free_at).cast(), plan.units.div_ceil(64)),
+                from_raw_parts_mut(start.wrapping_add(plan.blocks_at).cast(), plan.units),
+                from_raw_parts_mut(start.wrapping_add(plan.kinds_at), plan.units),
             )
         };
         let mut table = Table { heads: &mut state.heads, free, blocks, kinds, first: units.addr() / UNIT_BYTES };

@@ -200,7 +200,8 @@ fn witness() -> Option<&'static AtomicU32> {
     unsafe { WITNESS.load(Ordering::Acquire).as_ref() }
 }
 
-/// A fork that ran no handlers, by a plain system call, is noticed at the child's first slow path.
+/// A fork that ran no handlers, by a plain system call, is noticed where the child first wants memory, or has to wait for a lock or at a
+/// gate.
 #[inline]
 pub(crate) fn notice_raw_fork() {
     // ORDER: Relaxed: written before this thread began, or by this thread.

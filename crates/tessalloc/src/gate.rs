@@ -13,6 +13,8 @@
 //!
 //! `inside` is stored, never counted up: a chain of loads and stores of one word would cost each passage its latency.
 
+#[cfg(not(loom))]
+use crate::fork::notice_raw_fork;
 use crate::sync::{AtomicU32, Ordering, barrier_heavy, barrier_light, wait, wake};
 
 const FREE: u32 = 0;
@@ -67,6 +69,8 @@ impl Gate {
     #[cold]
     #[inline(never)]
     fn enter_slow(&self) {
+        // Who went in may be a thread that a forked child has not.
+        notice_raw_fork();
         // Bound: each turn sleeps until a claimer leaves; claimers leave a wanted gate at once and don't come back for a tick.
         loop {
             // ORDER: Relaxed: only tells the claimer that somebody waits.
@@ -186,6 +190,10 @@ impl Gate {
 fn entered_while_visited() -> ! {
     crate::report::misused_visit("use a heap while it is visited")
 }
+
+/// No model forks.
+#[cfg(loom)]
+fn notice_raw_fork() {}
 
 /// No model visits.
 #[cfg(loom)]

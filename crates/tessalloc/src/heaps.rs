@@ -553,7 +553,7 @@ fn text_of(name: &[u8; NAME_BYTES + 1]) -> &str {
 }
 
 /// Visits all heaps but the default one, newest first; ends when `visit` returns false. From any thread. Heaps are neither made nor
-/// ended meanwhile: `visit` must do neither, and allocate from no heap but the default one.
+/// ended meanwhile: `visit` must do neither, and neither allocate from a heap but the default one nor free a block of one.
 pub fn visit_heaps(mut visit: impl FnMut(HeapInfo) -> bool) {
     first_class::visit_heaps(|core| {
         // ORDER: Relaxed: set once.

@@ -12,9 +12,20 @@ use tessalloc::{Heap, raw};
 
 /// Runs `work` in a forked child, which has to end well.
 fn in_child(work: impl FnOnce() -> bool) {
+    // SAFETY: as for any fork.
+    in_child_of(|| unsafe { libc::fork() }, work);
+}
+
+/// As [`in_child`], by a plain system call: no handlers run.
+fn in_plain_child(work: impl FnOnce() -> bool) {
+    // SAFETY: as for any fork.
+    in_child_of(|| unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t }, work);
+}
+
+fn in_child_of(fork: impl FnOnce() -> libc::pid_t, work: impl FnOnce() -> bool) {
     // SAFETY: the child calls this allocator and ends itself; the timer ends it if it hangs.
     unsafe {
-        let child = libc::fork();
+        let child = fork();
         assert!(child >= 0, "a process for a test");
         if child == 0 {
             libc::alarm(10);
@@ -132,4 +143,40 @@ fn records_of_heaps_that_end_meanwhile_are_whole_or_left_alone() {
         }
         kept.destroy();
     });
+}
+
+/// The child's first calls are frees that want what a thread has which the child has not: a lock, and the way into an own record.
+#[test]
+fn children_of_plain_system_calls_wait_for_nobody() {
+    let _alone = alone();
+    let mut heap = Heap::new().expect("a heap");
+    let (to_main, from_visitor) = mpsc::channel();
+    let (to_visitor, from_main) = mpsc::channel::<()>();
+    let [small, large] =
+        [Layout::new::<[u64; 8]>(), Layout::new::<[u64; 20_000]>()].map(|layout| heap.alloc(layout).expect("memory"));
+    let [small, large] = [small, large].map(|block| block.as_ptr().expose_provenance());
+    thread::scope(|scope| {
+        let (heap, to_visitor) = (&mut heap, to_visitor);
+        scope.spawn(move || {
+            assert!(!raw::malloc(1).is_null(), "this thread has a record");
+            heap.visit(|_| {
+                tessalloc::visit_heaps(|_| {
+                    to_main.send(()).expect("main waits");
+                    let _ = from_main.recv();
+                    false
+                });
+                false
+            });
+        });
+        from_visitor.recv().expect("the heap is visited");
+        for block in [small, large] {
+            // SAFETY: in use; the child is a process of its own.
+            in_plain_child(|| unsafe {
+                raw::free(std::ptr::with_exposed_provenance_mut(block));
+                true
+            });
+        }
+        to_visitor.send(()).expect("the visitor waits");
+    });
+    heap.destroy();
 }

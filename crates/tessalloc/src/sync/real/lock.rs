@@ -58,6 +58,8 @@ impl Lock {
             if holds_all() {
                 return;
             }
+            // The holder may be a thread that a forked child has not.
+            crate::fork::notice_raw_fork();
             // ORDER: Acquire as above. Bound: each turn sleeps until a holder leaves.
             while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
                 super::wait(&self.0, CONTENDED, 0);
