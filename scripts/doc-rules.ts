@@ -8,10 +8,12 @@
  * | D2 | function, class, constant | an example, which the tests run |
  * | D3 | function, constructor, method, accessor | each code that its body may throw, also by what it calls |
  * | D4 | property or accessor that is a number | its unit, unless the name ends in one |
+ * | D5 | method or accessor of a class | nothing, but some example uses one of its name: of a comment, or of a guide |
  *
  * For D3 and D4 the comment of the class or interface counts too, and for D3 that of what a link leads to. Errors of loading are
  * told once, at the top of `src/index.ts`.
  */
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
 import { loadErrorCodes } from '../src/errors.ts'
@@ -28,6 +30,19 @@ const unit =
   /\b(bytes?|milliseconds|ms|index|power of two)\b|\bUnit: |\b([Nn]umber|[Cc]ount|[Ii]d) of\b|\b[Hh]ow (many|often)\b/
 /** A comment that begins with things, such as "Pages of the class", counts them. */
 const things = /^(All |Those |Free |Further )?[A-Za-z]+s\b/
+
+/** The examples of all guides and comments. */
+function allExamples(): string {
+  const guides = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'))
+  const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.ts'),
+  )
+  const files = [...guides.map((name) => `docs/${name}`), ...sources.map((name) => `src/${name}`)]
+  const texts = files.map((file) => readFileSync(join(root, file), 'utf8').replace(/^\s*\* ?/gm, ''))
+  return texts.flatMap((text) => [...text.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code)).join('\n')
+}
+
+const examples = allExamples()
 
 /** What is wrong with the comments of the public symbols. */
 export function docFaults(): DocFault[] {
@@ -71,6 +86,8 @@ function memberFaults(member: ts.ClassElement | ts.TypeElement, outer: string, c
     const says = (text: string) => unit.test(text) || things.test(text)
     if (!says(commentOf(member)) && !unit.test(outer)) found.push('does not say its unit')
   }
+  const isCalled = ts.isMethodDeclaration(member) || ts.isGetAccessor(member)
+  if (isCalled && /^\w+$/.test(name) && !new RegExp(`\\.${name}\\b`).test(examples)) found.push('is in no example')
   const owner = (member.parent as ts.ClassDeclaration | ts.InterfaceDeclaration).name?.text
   return fault(member, `${owner}.${name}`, found)
 }

@@ -204,7 +204,19 @@ export class Arena implements Disposable {
     return Buffer.from(this.#buffer as ArrayBuffer, start, bytes)
   }
 
-  /** Takes room for `count` numbers of 8 bits. */
+  /**
+   * Takes room for `count` numbers of 8 bits. The others are alike: each starts at a multiple of its item.
+   *
+   * ```ts
+   * using arena = new Arena(4096)
+   * const [deltas, flags] = [arena.int8(3), arena.uint8(5)]
+   * const [levels, ports] = [arena.int16(2), arena.uint16(2)]
+   * const [offsets, ids, weights] = [arena.int32(2), arena.uint32(2), arena.float32(2)]
+   * const [times, keys] = [arena.bigInt64(1), arena.bigUint64(1)]
+   * keys[0] = 2n ** 64n - 1n
+   * arena.used // → 3 + 5 + 4 + 4 + 8 + 8 + 8 + 8 + 8
+   * ```
+   */
   int8(count: number): Int8Array {
     return new Int8Array(this.#buffer, this.#allocItems(count, 1), count)
   }
@@ -284,7 +296,17 @@ export class Arena implements Disposable {
     this.#used = mark.used
   }
 
-  /** Whether the mark is of this arena and can still be rewound to. */
+  /**
+   * Whether the mark is of this arena and can still be rewound to.
+   *
+   * ```ts
+   * using arena = new Arena(4096)
+   * const mark = arena.mark()
+   * arena.holds(mark) // → true
+   * arena.reset()
+   * arena.holds(mark) // → false
+   * ```
+   */
   holds(mark: ArenaMark): boolean {
     return mark instanceof Mark && this.#marks[mark.depth] === mark
   }
@@ -341,13 +363,30 @@ export class Arena implements Disposable {
     return this.#maxCapacity
   }
 
-  /** Rounds that have ended: how often it was reset. */
+  /**
+   * Rounds that have ended: how often it was reset. Who keeps an offset keeps this beside it, to tell whether the offset still counts.
+   *
+   * ```ts
+   * using arena = new Arena(4096)
+   * const kept = { offset: arena.allocOffset(8), generation: arena.generation }
+   * arena.reset()
+   * kept.generation === arena.generation // → false
+   * ```
+   */
   get generation(): number {
     this.#checkOpen('read')
     return this.#generation
   }
 
-  /** Where the slab comes from, as it is: `js` where `native` was asked for and could not be had. */
+  /**
+   * Where the slab comes from, as it is: `js` where `native` was asked for and could not be had.
+   *
+   * ```ts
+   * using arena = new Arena({ capacity: 4096, maxCapacity: 65_536, backing: 'shared' })
+   * arena.backing // → 'shared'
+   * arena.buffer.byteLength === arena.maxCapacity // → true
+   * ```
+   */
   get backing(): Backing {
     this.#checkOpen('read')
     return this.#backing

@@ -209,7 +209,17 @@ export class BufferPool implements Disposable {
     if (this.#timer === undefined) this.#watch()
   }
 
-  /** Gives all idle buffers back to the system now. Answers how many bytes. Throws `ERR_TESSALLOC_DISPOSED`. */
+  /**
+   * Gives all idle buffers back to the system now. Answers how many bytes. Throws `ERR_TESSALLOC_DISPOSED`.
+   *
+   * ```ts
+   * const pool = new BufferPool()
+   * pool.release(pool.acquire(65_536))
+   * pool.trim() // → 65_536
+   * pool.dispose()
+   * pool.disposed // → true
+   * ```
+   */
   trim(): number {
     this.#checkOpen('trim')
     return this.#empty()

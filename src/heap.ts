@@ -142,7 +142,15 @@ export class Heap implements Disposable {
     return this.#allocSlow(bytes, align)
   }
 
-  /** Like {@link Heap.alloc}; the `bytes` bytes read zero. */
+  /**
+   * Like {@link Heap.alloc}; the `bytes` bytes read zero.
+   *
+   * ```ts
+   * using heap = new Heap()
+   * const block = heap.allocZeroed(4)
+   * heap.view(block, 4).join() // → '0,0,0,0'
+   * ```
+   */
   allocZeroed(bytes: number, align: number = alignMin): number {
     const offset = this.alloc(bytes, align)
     this.#viewOf(this.#space.pages[Math.floor(offset / sliceBytes)] as HeapPage, offset, bytes).fill(0)
@@ -195,7 +203,17 @@ export class Heap implements Disposable {
     return this.#pageOf('measure a block of', offset).blockBytes
   }
 
-  /** Whether a block that is handed out starts at `offset`. */
+  /**
+   * Whether a block that is handed out starts at `offset`.
+   *
+   * ```ts
+   * using heap = new Heap()
+   * const block = heap.alloc(100)
+   * heap.holds(block) // → true
+   * heap.free(block)
+   * heap.holds(block) // → false
+   * ```
+   */
   holds(offset: number): boolean {
     this.#checkOpen('look into')
     const page = this.#space.pages[Math.floor(offset / sliceBytes)]
@@ -262,7 +280,17 @@ export class Heap implements Disposable {
     return checkSpace(this.#space)
   }
 
-  /** Gives back to the system what no block needs: empty pages and slabs, and the memory of free pages where the system can. */
+  /**
+   * Gives back to the system what no block needs: empty pages and slabs, and the memory of free pages where the system can.
+   *
+   * ```ts
+   * using heap = new Heap()
+   * heap.free(heap.alloc(100))
+   * heap.stats().slabs // → 1
+   * heap.purge()
+   * heap.stats().slabs // → 0
+   * ```
+   */
   purge(): void {
     this.#checkOpen('purge')
     this.#space.shrink()

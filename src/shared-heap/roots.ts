@@ -49,7 +49,16 @@ export class Roots {
     return Atomics.exchange(m.i32, word, offset)
   }
 
-  /** Puts `offset` under `name` if `expected` is there; returns what was there. Errors as {@link set}. */
+  /**
+   * Puts `offset` under `name` if `expected` is there; returns what was there. Errors as {@link set}.
+   *
+   * ```ts
+   * using heap = new SharedHeap()
+   * const [first, second] = [heap.alloc(64), heap.alloc(64)]
+   * heap.roots.compareExchange('table', 0, first) // → 0
+   * heap.roots.compareExchange('table', 0, second) === first // → true
+   * ```
+   */
   compareExchange(name: string, expected: number, offset: number): number {
     this.#requireBlock(name, offset)
     const m = this.#owner.memory()

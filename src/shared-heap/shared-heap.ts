@@ -117,7 +117,16 @@ export class SharedHeap implements Disposable {
     return this.#m === closed
   }
 
-  /** As given when it was made. */
+  /**
+   * As given when it was made, by whichever thread.
+   *
+   * ```ts
+   * const heap = new SharedHeap({ name: 'index' })
+   * heap.name // → 'index'
+   * heap.dispose()
+   * heap.disposed // → true
+   * ```
+   */
   get name(): string {
     return nameOf(this.#live())
   }
