@@ -29,6 +29,7 @@
 //!
 //! "Holder" is the owner inside its gate, who claimed that gate, or who holds the page by its remote word (R4).
 
+use core::marker::PhantomPinned;
 use core::ptr::null_mut;
 
 use crate::block::Block;
@@ -115,6 +116,8 @@ pub(crate) struct Page {
     pub(crate) next: *mut Page,
     pub(crate) previous: *mut Page,
     pub(crate) heap: AtomicPtr<Core>,
+    /// Other threads use the remote word at any time, and look at counts: a `&mut Page` must not promise that they don't.
+    _shared: PhantomPinned,
 }
 
 const _: () = assert!(size_of::<Page>() == 128);

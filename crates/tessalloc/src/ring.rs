@@ -11,6 +11,7 @@
 //! | `pending` | bytes  | B2 of all batches together, small blocks counted as 64; at most [`BYTES_MAX`] stay behind |
 //! | `sent`, `sent_bytes` | batches, bytes | written by the holder, read by all (Relaxed)                              |
 
+use core::marker::PhantomPinned;
 use core::ptr::null_mut;
 
 use crate::block::Block;
@@ -65,11 +66,19 @@ pub(crate) struct Ring {
     /// Batches sent since the thread began, and the bytes of their blocks.
     sent: AtomicU64,
     sent_bytes: AtomicU64,
+    /// As in a record: others read the figures at any time.
+    _shared: PhantomPinned,
 }
 
 impl Ring {
     pub(crate) const fn new() -> Self {
-        Self { open: null_mut(), pending: 0, sent: AtomicU64::new(0), sent_bytes: AtomicU64::new(0) }
+        Self {
+            open: null_mut(),
+            pending: 0,
+            sent: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+            _shared: PhantomPinned,
+        }
     }
 
     /// Descriptors of neighbouring pages fall into neighbouring places.
