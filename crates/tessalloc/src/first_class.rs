@@ -226,7 +226,7 @@ pub(crate) fn create(settings: Settings) -> *mut Core {
     stats::add(Counter::Heaps, 1);
     // SAFETY: a place for a heap, in no list.
     unsafe {
-        // ORDER: Release pairs with the Acquire in `id_of`.
+        // ORDER: Release pairs with the Acquire in `id_of_page`.
         (*core).id.store(id, Ordering::Release);
         (*core).next = all.heaps;
         (*core).previous = null_mut();

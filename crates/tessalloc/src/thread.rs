@@ -170,7 +170,7 @@ impl Thread {
     }
 
     pub(crate) fn is_live(&self) -> bool {
-        // ORDER: Acquire pairs with the Release in `start`: a live record is set up.
+        // ORDER: Acquire pairs with the Release in `begin`: a live record is set up.
         self.life.load(Ordering::Acquire) == LIVE
     }
 
@@ -329,7 +329,7 @@ impl Thread {
                 unsafe {
                     let next = Block::next(block);
                     let page = page_of(block.cast());
-                    // ORDER: Relaxed: as in `free_small`.
+                    // ORDER: Relaxed: as in `free_home`.
                     if (*page).owner.load(Ordering::Relaxed) == self.token() {
                         self.count_freed(u64::from((*page).block_bytes));
                         self.put_home(page, block);
