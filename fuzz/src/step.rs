@@ -108,10 +108,6 @@ pub enum Step {
     },
     /// Takes one that another gave.
     Take,
-    /// Begins or ends a profile, or the guarding of blocks.
-    Sample {
-        way: u8,
-    },
     /// Compares the blocks that a walk tells with the model's.
     Walk,
     /// The core's own invariants.
@@ -202,8 +198,7 @@ impl Step {
             241 => Step::Purge,
             242..=243 => Step::Idle,
             244..=247 => Step::Give { which },
-            248..=249 => Step::Take,
-            250..=251 => Step::Sample { way },
+            248..=251 => Step::Take,
             252..=253 => Step::Walk,
             _ => Step::Check,
         }

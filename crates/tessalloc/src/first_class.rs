@@ -2,7 +2,7 @@
 //!
 //! | field       | unit  | touched by                  | always true                                                          |
 //! |-------------|-------|-----------------------------|----------------------------------------------------------------------|
-//! | `id`        | –     | set once                    | F1 never used twice in a process                                     |
+//! | `id`        | –     | set once                    | F1, F7 in `identity`: never used twice in a process                   |
 //! | `records`   | –     | under [`HEAPS`]             | F2 all pages of small blocks of the heap are in queues or lists of these records; none is let go |
 //! | `large`     | –     | under [`HEAPS`]             | F3 all large runs of the heap, linked both ways                      |
 //! | `offset_pages`, `sampled_pages` | – | under the lock of [`crate::offset`] | O1 there                                  |
@@ -34,7 +34,7 @@ use crate::ring::send_home;
 use crate::sample::{self, Request};
 use crate::size_class::SizeClass;
 use crate::stats::{self, Counter};
-use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering, barrier_heavy, wait};
+use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering, barrier_heavy, pause};
 use crate::theap::Stacks;
 use crate::thread::{self, Thread};
 use crate::track;
@@ -44,6 +44,7 @@ mod check;
 #[cfg(tessalloc_check)]
 mod check_all;
 mod figures;
+mod identity;
 mod lease;
 mod visit;
 
@@ -51,6 +52,7 @@ mod visit;
 pub(crate) use check_all::check_all;
 use figures::Handed;
 pub(crate) use figures::{page_stats_of, stats_of, stats_of_default};
+use identity::Id;
 pub(crate) use lease::{Handles, after_fork, handle, leave_all};
 use lease::{end_leases, lease, lease_locked, store_record, unlink_lease};
 pub use visit::BlockInfo;
@@ -85,7 +87,7 @@ pub(crate) const LIMIT_HARD: u32 = 2;
 
 /// A first-class heap.
 pub(crate) struct Core {
-    pub(crate) id: AtomicU64,
+    pub(crate) id: Id,
     records: *mut Thread,
     large: *mut Page,
     pub(crate) offset_pages: offset::Pages,
@@ -226,8 +228,7 @@ pub(crate) fn create(settings: Settings) -> *mut Core {
     stats::add(Counter::Heaps, 1);
     // SAFETY: a place for a heap, in no list.
     unsafe {
-        // ORDER: Release pairs with the Acquire in `id_of_page`.
-        (*core).id.store(id, Ordering::Release);
+        (*core).id.begin(id);
         (*core).next = all.heaps;
         (*core).previous = null_mut();
         if !all.heaps.is_null() {
@@ -317,8 +318,7 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
         if !(*core).next.is_null() {
             (*(*core).next).previous = (*core).previous;
         }
-        // ORDER: Relaxed: ids are compared with those of handles only (F1).
-        (*core).id.store(0, Ordering::Relaxed);
+        (*core).id.end();
         all.count -= 1;
         stats::sub(Counter::Heaps, 1);
         (*core).records = left;
@@ -347,7 +347,7 @@ fn claim_from_lessee(record: *mut Thread) -> bool {
         if !barrier_heavy() {
             return false;
         }
-        wait_a_moment();
+        pause(1);
     }
     true
 }
@@ -390,13 +390,6 @@ unsafe fn detach_large(core: *mut Core, how: End) -> *mut Page {
         null_mut()
     }
 }
-
-/// A moment, when another thread is inside a gate.
-fn wait_a_moment() {
-    static CLOCK: crate::sync::AtomicU32 = crate::sync::AtomicU32::new(0);
-    wait(&CLOCK, 0, 1);
-}
-
 static HAS_BARRIER: AtomicBool = AtomicBool::new(false);
 
 /// Says whether one thread can make all others pass a barrier: without, no thread puts blocks of first-class heaps home itself.
@@ -454,7 +447,7 @@ impl Thread {
 impl Core {
     fn new(settings: Settings) -> Self {
         Self {
-            id: AtomicU64::new(0),
+            id: Id::new(),
             records: null_mut(),
             large: null_mut(),
             offset_pages: offset::Pages::new(),
@@ -870,8 +863,8 @@ pub(crate) unsafe fn is_heap(core: *const Core) -> bool {
     if core.addr() < ADDRESS_MIN || !core.addr().is_multiple_of(128) {
         return false;
     }
-    // SAFETY: the caller's duty. ORDER: Relaxed: set before the caller learned of the heap (F1).
-    let id = unsafe { (*core).id.load(Ordering::Relaxed) };
+    // SAFETY: the caller's duty.
+    let id = unsafe { (*core).id.get() };
     // Where it is 0 the difference wraps. ORDER: Relaxed: it only grows.
     id.wrapping_sub(1) < NEXT_ID.load(Ordering::Relaxed) - 1
 }
@@ -889,16 +882,7 @@ pub(crate) unsafe fn heap_id(page: *mut Page) -> crate::heaps::HeapId {
 /// - As for [`heap_id`].
 unsafe fn id_of_page(page: *mut Page) -> u64 {
     // SAFETY: atomic fields, and places for heaps are never unmapped.
-    unsafe {
-        let core = (*page).heap();
-        if core.is_null() {
-            return 0;
-        }
-        // ORDER: Acquire pairs with the Release in `create`: if this is the id of a heap that was made in the place since, the page
-        // is seen below as what it became before.
-        let id = (*core).id.load(Ordering::Acquire);
-        if (*page).heap() == core { id } else { 0 }
-    }
+    unsafe { identity::id_of(|| (*page).heap(), |core| &(*core).id) }
 }
 
 /// The id of the heap that an address in use belongs to, 0 for the default heap.

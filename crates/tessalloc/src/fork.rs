@@ -13,7 +13,7 @@ use crate::os;
 use crate::region;
 use crate::scavenger;
 use crate::stats::{self, Counter};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Lock, Ordering, hold_all, hold_all_no_more, wait};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Lock, Ordering, hold_all, hold_all_no_more, pause};
 use crate::thread::{self, Thread};
 use crate::walk;
 
@@ -112,8 +112,7 @@ unsafe fn park(record: *mut Thread, tries: &mut u32, take: impl Fn(&Gate) -> boo
                 break;
             }
             *tries -= 1;
-            static CLOCK: AtomicU32 = AtomicU32::new(0);
-            wait(&CLOCK, 0, 1);
+            pause(1);
         }
     }
 }

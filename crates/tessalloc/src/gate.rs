@@ -13,9 +13,7 @@
 //!
 //! `inside` is stored, never counted up: a chain of loads and stores of one word would cost each passage its latency.
 
-#[cfg(not(loom))]
-use crate::fork::notice_raw_fork;
-use crate::sync::{AtomicU32, Ordering, barrier_heavy, barrier_light, wait, wake};
+use crate::sync::{AtomicU32, Ordering, barrier_heavy, barrier_light, notice_raw_fork, pause, wait, wake};
 
 const FREE: u32 = 0;
 const CLAIMED: u32 = 1;
@@ -112,41 +110,34 @@ impl Gate {
     }
 
     /// Goes in where the owner can't be: only other claimers are waited for.
-    #[cfg(not(loom))]
     pub(crate) fn exclude(&self) {
         self.exclude_as(CLAIMED);
     }
 
     /// As [`Gate::exclude`], for as long as a visitor takes: an owner that comes all the same is reported, where it would sleep
     /// for good if it is the visitor itself.
-    #[cfg(not(loom))]
     pub(crate) fn exclude_for_visit(&self) {
         self.exclude_as(VISITED);
     }
 
-    #[cfg(not(loom))]
     fn exclude_as(&self, claim: u32) {
-        /// Never changes: only waited on with a timeout.
-        static CLOCK: AtomicU32 = AtomicU32::new(0);
         // ORDER: Acquire as in `try_claim`. Bound: each turn sleeps while a claimer is inside, which is at most a trim.
         loop {
             match self.claim.compare_exchange(FREE, claim, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(VISITED) => entered_while_visited(),
-                Err(_) => wait(&CLOCK, 0, 1),
+                Err(_) => pause(1),
             }
         }
     }
 
     /// Whether a visitor is inside.
-    #[cfg(not(loom))]
     pub(crate) fn is_visited(&self) -> bool {
         // ORDER: Relaxed: asked under the lock under which the visit began.
         self.claim.load(Ordering::Relaxed) == VISITED
     }
 
     /// Keeps others out while the owner, who calls this outside, forks; false if a claimer is inside. Ended by `unclaim`.
-    #[cfg(not(loom))]
     #[must_use]
     pub(crate) fn try_hold(&self) -> bool {
         // ORDER: Acquire as in `try_claim`: the owner's own passages until `unclaim` see what the last claimer wrote.
@@ -191,12 +182,7 @@ fn entered_while_visited() -> ! {
     crate::report::misused_visit("use a heap while it is visited")
 }
 
-/// No model forks.
-#[cfg(loom)]
-fn notice_raw_fork() {}
-
-/// No model visits.
 #[cfg(loom)]
 fn entered_while_visited() -> ! {
-    unreachable!()
+    panic!("a heap was used while it was visited")
 }

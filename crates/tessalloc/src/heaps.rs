@@ -13,7 +13,7 @@ use crate::size_class::SizeClass;
 use crate::stats::of_heap::HeapStats;
 use crate::stats::pages::PageStats;
 use crate::stats::text::HeapSnapshot;
-use crate::sync::{Ordering, tls};
+use crate::sync::tls;
 use crate::thread;
 
 mod extra;
@@ -183,8 +183,8 @@ impl HeapOptions {
     /// [`OutOfMemory`].
     pub fn build(self) -> Result<Heap, OutOfMemory> {
         let core = NonNull::new(first_class::create(self.0)).ok_or(OutOfMemory)?;
-        // SAFETY: the heap was made just now. ORDER: Relaxed: set once.
-        let id = unsafe { core.as_ref().id.load(Ordering::Relaxed) };
+        // SAFETY: the heap was made just now.
+        let id = unsafe { core.as_ref().id.get() };
         Ok(Heap { core, id, zeroes: self.0.zeroes })
     }
 }
@@ -283,8 +283,8 @@ impl Heap {
     #[inline]
     pub unsafe fn from_raw(heap: NonNull<c_void>) -> ManuallyDrop<Heap> {
         let core: NonNull<Core> = heap.cast();
-        // SAFETY: the caller's duty: the heap stands. ORDER: Relaxed: set once.
-        let (id, zeroes) = unsafe { (core.as_ref().id.load(Ordering::Relaxed), core.as_ref().settings.zeroes) };
+        // SAFETY: the caller's duty: the heap stands.
+        let (id, zeroes) = unsafe { (core.as_ref().id.get(), core.as_ref().settings.zeroes) };
         ManuallyDrop::new(Heap { core, id, zeroes })
     }
 
@@ -556,8 +556,7 @@ fn text_of(name: &[u8; NAME_BYTES + 1]) -> &str {
 /// ended meanwhile: `visit` must do neither, and neither allocate from a heap but the default one nor free a block of one.
 pub fn visit_heaps(mut visit: impl FnMut(HeapInfo) -> bool) {
     first_class::visit_heaps(|core| {
-        // ORDER: Relaxed: set once.
-        let id = HeapId(core.id.load(Ordering::Relaxed));
+        let id = HeapId(core.id.get());
         visit(HeapInfo { id, tag: core.settings.tag, allocated_bytes: core.allocated(), name: core.settings.name })
     });
 }

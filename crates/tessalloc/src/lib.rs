@@ -17,10 +17,10 @@
 //! | `os` | the operating system, one file each |
 //! | `options`, `report`, `stats` | settings, errors without allocation, counters |
 //! | `size_class`, `bitmap` | pure arithmetic |
-//! | `taken`, `place`, `region`, `arena` | the address space: slices, chunks and their words; parts of it that programs set apart |
+//! | `taken`, `chunk`, `grown`, `place`, `region`, `arena` | the address space: slices, chunks and their words; parts of it that programs set apart |
 //! | `block`, `page`, `remote`, `holes` | pages of equal blocks, and who may touch them |
 //! | `track` | what sanitizers are told of them |
-//! | `gate`, `inbox`, `waiting`, `exchange`, `ring` | the protocols between threads |
+//! | `gate`, `inbox`, `waiting`, `exchange`, `life`, `background`, `ring` | the protocols between threads |
 //! | `theap`, `heap`, `large`, `offset`, `thread` | per-thread stacks and queues, large runs, records |
 //! | `first_class`, [`Heap`] | first-class heaps, inside and outside |
 //! | `sample`, [`profile`], [`guarded`] | which allocations are samples, and what is known of them; which are guarded |
@@ -46,11 +46,19 @@
 extern crate std;
 
 #[cfg(not(target_os = "none"))]
+mod background;
+#[cfg(not(target_os = "none"))]
+mod chunk;
+#[cfg(not(target_os = "none"))]
 mod exchange;
 #[cfg(not(target_os = "none"))]
 mod gate;
 #[cfg(not(target_os = "none"))]
+mod grown;
+#[cfg(not(target_os = "none"))]
 mod inbox;
+#[cfg(not(target_os = "none"))]
+mod life;
 #[cfg(not(target_os = "none"))]
 mod place;
 #[cfg(not(target_os = "none"))]
@@ -64,8 +72,21 @@ mod waiting;
 
 #[cfg(loom)]
 mod models;
+// Words of other modules that the models run.
+#[cfg(loom)]
+#[path = "report/hook.rs"]
+mod hook;
+#[cfg(loom)]
+#[path = "first_class/identity.rs"]
+mod identity;
+#[cfg(loom)]
+#[path = "options/word.rs"]
+mod option_word;
 #[cfg(all(test, shuttle, tessalloc_sim, tessalloc_check))]
 mod schedules;
+#[cfg(loom)]
+#[path = "stats/words.rs"]
+mod stat_words;
 
 #[cfg(target_os = "none")]
 mod bare;

@@ -24,7 +24,10 @@ use crate::waiting::{Numbered, WaitingList};
 
 mod arenas;
 mod gate;
+mod records;
+mod space;
 mod waiting;
+mod words;
 
 const NONE: u16 = u16::MAX;
 /// A mark that no page of a model reaches: what `claim_at` holds before it is set.

@@ -9,18 +9,20 @@
 //!
 //! | word | always true |
 //! |------|-------------|
-//! | `VALUES` | O1 value × 4 + [`Source`]; a value is only replaced by one of the same source or of a stronger one |
+//! | `VALUES` | O1 in `word`: a value is only replaced by one of the same source or of a stronger one |
 //! | `LATCHED` | O2 set once the environment has been read; its faults are reported by who sets it, so once |
 #![forbid(unsafe_code)]
 
 mod value;
+mod word;
 
 use core::ffi::CStr;
 
 use crate::os;
 use crate::report::Line;
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, Ordering};
 pub use value::{Shown, Unit};
+use word::{SOURCE_BITS, Word};
 
 /// What the names of all options in the environment begin with.
 pub const PREFIX: &str = "TESSALLOC_";
@@ -174,15 +176,14 @@ pub enum Source {
     Set = 3,
 }
 
-const SOURCE_BITS: u32 = 2;
 const SOURCES: [Source; 1 << SOURCE_BITS] = [Source::Default, Source::Program, Source::Environment, Source::Set];
 
-static VALUES: [AtomicU64; ROWS.len()] = {
-    let mut values = [const { AtomicU64::new(0) }; ROWS.len()];
+static VALUES: [Word; ROWS.len()] = {
+    let mut values = [const { Word::new(0, 0) }; ROWS.len()];
     let mut i = 0;
     while i < ROWS.len() {
         assert!(ROWS[i].range.1 < 1 << (64 - SOURCE_BITS), "O1: the source needs its bits");
-        values[i] = AtomicU64::new(ROWS[i].default << SOURCE_BITS | Source::Default as u64);
+        values[i] = Word::new(ROWS[i].default, Source::Default as u32);
         i += 1;
     }
     values
@@ -298,27 +299,21 @@ impl Opt {
 
     /// The value in force, from any thread.
     pub fn value(self) -> u64 {
-        self.word() >> SOURCE_BITS
+        self.word().0
     }
 
     /// Who gave the value in force.
     pub fn source(self) -> Source {
-        SOURCES[self.word() as usize % SOURCES.len()]
+        SOURCES[self.word().1 as usize]
     }
 
-    fn word(self) -> u64 {
+    fn word(self) -> (u64, u32) {
         load();
-        // ORDER: Relaxed: each value stands alone.
-        VALUES[self as usize].load(Ordering::Relaxed)
+        VALUES[self as usize].get()
     }
 
     fn put(self, value: u64, source: Source) {
-        let stronger = |word: u64| {
-            let is_replaced = SOURCES[word as usize % SOURCES.len()] <= source;
-            is_replaced.then_some(value << SOURCE_BITS | source as u64)
-        };
-        // ORDER: Relaxed: each value stands alone. A refusal leaves what is stronger (O1).
-        let _ = VALUES[self as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, stronger);
+        VALUES[self as usize].put(value, source as u32);
     }
 
     /// Whether a switch is on.

@@ -6,18 +6,14 @@
 //! beside   [guard][chunk words][summary][kinds: a byte a slice][page descriptors: 128 bytes a slice]
 //! ```
 //!
-//! | word of a chunk | a one means                                     | written by                    |
-//! |-----------------|-------------------------------------------------|-------------------------------|
-//! | `taken`         | the slice is part of a run, being purged, or not there | any: CAS to take, AND to give  |
-//! | `starts`        | a run, or its part in this chunk, begins here    | who holds the run              |
-//! | `dirty`         | may be resident; a zero reads as zeroes          | who holds the slice            |
-//! | `committed`     | usable (only where commit goes by slice)         | who holds the slice            |
+//! What is known of a chunk's slices: [`crate::chunk`].
 //!
 //! An ordinary region is reserved when the others are used up. An arena ([`crate::arena`]) is a further region, of memory that
 //! the program reserved or handed in; it starts at any slice, and its last chunk may lack slices.
 //!
 //! Invariants:
-//! - S1 A slice whose `taken` bit a thread has set is that thread's to touch, with its bits in the other words and its descriptor.
+//! - S1 A slice whose `taken` bit a thread has set is that thread's to touch, with its bits in the other words
+//!   ([`crate::chunk`]) and its descriptor.
 //! - S2 `dirty & !taken` are the slices that a purge may give back; [`Counters::dirty_free`] counts them. In an arena that is kept
 //!   as it is they count as nothing while they are free.
 //! - S3 Chunks below `frontier` are accessible and their words valid; those above were never used.
@@ -34,10 +30,12 @@
 use core::ptr::null_mut;
 
 use crate::bitmap::last_one_until;
+use crate::chunk::Chunk;
+use crate::grown::Grown;
 use crate::page::{Kind, Page};
 use crate::place::Place;
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering};
-use crate::taken::Taken;
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Lock, Ordering};
+use crate::taken::Summary;
 use crate::waiting::Numbered;
 
 mod arenas;
@@ -79,16 +77,6 @@ const COMMIT_CHUNKS_MAX: u32 = 4096;
 /// Partly used chunks that are looked at for a run of several slices before an unused one is taken.
 const CANDIDATES_MAX: u32 = 64;
 
-#[repr(C, align(64))]
-pub(crate) struct Chunk {
-    taken: Taken,
-    starts: AtomicU64,
-    dirty: AtomicU64,
-    committed: AtomicU64,
-    /// Clock of the last give, in ticks of the purge.
-    given_at: AtomicU32,
-}
-
 /// One reservation with its tables.
 #[repr(C, align(64))]
 pub(crate) struct Region {
@@ -99,9 +87,9 @@ pub(crate) struct Region {
     kinds_from_zero: AtomicPtr<AtomicU8>,
     pages: AtomicPtr<Page>,
     chunks: AtomicPtr<Chunk>,
-    summary: AtomicPtr<AtomicU64>,
+    summary: AtomicPtr<Summary>,
     chunk_count: AtomicU32,
-    frontier: AtomicU32,
+    frontier: Grown,
     accessible: AtomicU32,
     /// No chunk below is wholly free.
     empty_from: AtomicU32,
@@ -191,7 +179,7 @@ impl Region {
             chunks: AtomicPtr::new(null_mut()),
             summary: AtomicPtr::new(null_mut()),
             chunk_count: AtomicU32::new(0),
-            frontier: AtomicU32::new(0),
+            frontier: Grown::new(),
             accessible: AtomicU32::new(0),
             empty_from: AtomicU32::new(0),
             lock: Lock::new(),
@@ -278,7 +266,7 @@ impl Region {
         unsafe { &*self.chunks.load(Ordering::Relaxed).add(index as usize) }
     }
 
-    fn summary(&self, index: u32) -> &AtomicU64 {
+    fn summary(&self, index: u32) -> &Summary {
         // ORDER: Relaxed: set once before `reach` (S5).
         // SAFETY: the summary is accessible as a whole from the region's start on.
         unsafe { &*self.summary.load(Ordering::Relaxed).add(index as usize / 64) }
@@ -303,8 +291,7 @@ impl Region {
 
     /// Chunks in use so far.
     pub(crate) fn frontier(&self) -> u32 {
-        // ORDER: Acquire pairs with the Release in `open_until` (S3).
-        self.frontier.load(Ordering::Acquire)
+        self.frontier.now()
     }
 
     /// Whether it is more than the place of an arena that has ended.
@@ -316,7 +303,7 @@ impl Region {
     pub(crate) fn starts_of(&self, chunk: u32) -> u64 {
         let chunk = self.chunk(chunk);
         // ORDER: Relaxed: a picture; the runs may be given back meanwhile.
-        chunk.starts.load(Ordering::Relaxed) & chunk.taken.load(Ordering::Relaxed)
+        chunk.starts(Ordering::Relaxed) & chunk.taken.load(Ordering::Relaxed)
     }
 
     /// The first slice of the run that holds a slice; `None` if the slice is free.
@@ -328,7 +315,7 @@ impl Region {
         if chunk.taken.load(Ordering::Relaxed) >> at & 1 == 0 {
             return None;
         }
-        let first = last_one_until(chunk.starts.load(Ordering::Relaxed), at)?;
+        let first = last_one_until(chunk.starts(Ordering::Relaxed), at)?;
         Some(slice - (at - first) as usize)
     }
 

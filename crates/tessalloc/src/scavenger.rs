@@ -6,11 +6,13 @@
 //! ```
 //!
 //! V1 One thread at a time runs [`step`] or [`purge_all`] (`PASS`).
-//! V2 The background thread sleeps without wake-ups unless somebody reported free memory since its last pass.
+//! V2, V3 in [`crate::background`]: the background thread sleeps without wake-ups unless somebody reported free memory since its last
+//! pass.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
 
+use crate::background::{Background, State, Wish};
 use crate::heap::{self, DEFAULT};
 use crate::holes;
 use crate::options::Opt;
@@ -19,7 +21,7 @@ use crate::pressure;
 use crate::region::{self, SLICE_BYTES};
 use crate::report::Line;
 use crate::stats::{self, Counter};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Lock, Ordering, wait, wake};
+use crate::sync::{AtomicU64, Lock, Ordering, pause};
 use crate::thread;
 
 /// How often the curve and the threads are looked at.
@@ -36,14 +38,7 @@ const CURVE_POINTS_MAX: usize = 64;
 const START_BYTES_SINGLE: u64 = 32 << 20;
 const START_BYTES_MULTI: u64 = 4 << 20;
 
-const NONE: u32 = 0;
-const AWAKE: u32 = 1;
-const ASLEEP: u32 = 2;
-const REFUSED: u32 = 3;
-/// What the background thread does.
-static STATE: AtomicU32 = AtomicU32::new(NONE);
-/// Never changes: only waited on with a timeout.
-static CLOCK: AtomicU32 = AtomicU32::new(0);
+static BACKGROUND: Background = Background::new();
 static PASS: Lock = Lock::new();
 static LAST_STEP_MS: AtomicU64 = AtomicU64::new(0);
 static CURVE: CurveCell = CurveCell(core::cell::UnsafeCell::new(Curve::new()));
@@ -93,15 +88,15 @@ pub(crate) fn look(freed: bool) {
     let start = if thread::is_multi_threaded() { START_BYTES_MULTI } else { START_BYTES_SINGLE };
     let keep = Opt::KeepBytes.value();
     let worth = (if freed { start } else { start / 2 }).max(keep);
-    // ORDER: Acquire: pairs with the stores of the background thread; a stale state only delays.
-    match STATE.load(Ordering::Acquire) {
+    match BACKGROUND.state() {
         // A free may come from inside the C library, where a new thread is not welcome: an allocation starts it early.
-        NONE if Opt::Scavenger.is_on() && (reclaimable > worth || pressure::is_new() || pressure::is_watched()) => {
+        State::None
+            if Opt::Scavenger.is_on() && (reclaimable > worth || pressure::is_new() || pressure::is_watched()) =>
+        {
             spawn()
         }
-        // ORDER: AcqRel: one of those who see it asleep wakes it.
-        ASLEEP if (freed && reclaimable > keep || pressure::is_new()) => wake_up(),
-        NONE | REFUSED if freed => step_by_timer(),
+        State::Asleep if (freed && reclaimable > keep || pressure::is_new()) => BACKGROUND.wake_up(),
+        State::None | State::Refused if freed => step_by_timer(),
         _ => {}
     }
 }
@@ -109,22 +104,17 @@ pub(crate) fn look(freed: bool) {
 /// What an ended thread leaves is likely to be of no use: free memory goes back at once, down to a quarter of what is in use.
 pub(crate) fn after_thread_end() {
     const KEEP_BYTES_MIN: u64 = 2 << 20;
-    /// A thread has ended while another was purging: that one looks again.
-    static WANTED: AtomicBool = AtomicBool::new(false);
+    /// A thread has ended: what came free is to be looked at.
+    static ENDED: Wish = Wish::new();
     DEFAULT.sweep();
-    // ORDER: SeqCst with the load below and the lock's exchange: who finds the lock taken has its wish seen by the holder.
-    WANTED.store(true, Ordering::SeqCst);
-    // Bound: a turn for threads that ended during the last one.
-    while WANTED.load(Ordering::SeqCst) {
-        let Some(_guard) = PASS.try_lock() else { return };
-        WANTED.store(false, Ordering::SeqCst);
+    ENDED.see_to(&PASS, || {
         let in_use = (stats::value(Counter::AllocatedBytes) as i64).max(0) as u64;
         let keep = (in_use / 4).max(KEEP_BYTES_MIN).max(Opt::KeepBytes.value()) / SLICE_BYTES as u64;
         let free = stats::value(Counter::DirtyFreeSlices);
         if free > keep {
             purge_free(free - keep);
         }
-    }
+    });
 }
 
 /// Where there is no background thread, whoever frees much looks at the clock.
@@ -141,35 +131,24 @@ fn step_by_timer() {
 
 fn spawn() {
     crate::fork::start();
-    // ORDER: AcqRel: one thread starts it.
-    if STATE.compare_exchange(NONE, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok() && !os::spawn(run) {
-        // ORDER: Release: as above. Nobody else writes in this state.
-        STATE.store(REFUSED, Ordering::Release);
+    if BACKGROUND.try_start() && !os::spawn(run) {
+        BACKGROUND.refuse();
         if Opt::Verbose.is_on() {
             Line::new().text("no background thread: the system refused it").write();
         }
     }
 }
 
-fn wake_up() {
-    // ORDER: AcqRel: one of those who see it asleep wakes it.
-    if STATE.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-        wake(&STATE, 1);
-    }
-}
-
 /// Has the background thread look for pressure from now on. False if there is none.
 pub(crate) fn watch() -> bool {
     if Opt::Scavenger.is_on() {
-        // ORDER: Acquire: as in `look`.
-        match STATE.load(Ordering::Acquire) {
-            NONE => spawn(),
-            ASLEEP => wake_up(),
+        match BACKGROUND.state() {
+            State::None => spawn(),
+            State::Asleep => BACKGROUND.wake_up(),
             _ => {}
         }
     }
-    // ORDER: Acquire: as above.
-    matches!(STATE.load(Ordering::Acquire), AWAKE | ASLEEP)
+    matches!(BACKGROUND.state(), State::Awake | State::Asleep)
 }
 
 /// Gives some free slices back, unless another thread is about to. Takes no other lock, and waits for none.
@@ -186,27 +165,24 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
     }
     let mut ticks = 0u32;
     loop {
-        wait(&CLOCK, 0, TICK_MS);
+        pause(TICK_MS);
         ticks = ticks.wrapping_add(1);
         if ticks.is_multiple_of(PRESSURE_TICKS) || pressure::is_new() {
             pressure::look();
         }
         let before = stats::value(Counter::AllocatedBytes);
         if pass() {
-            // ORDER: SeqCst: from here on a report wakes it (V2). One that came during the step found it awake: it is seen below.
-            STATE.swap(ASLEEP, Ordering::SeqCst);
-            if stats::value(Counter::AllocatedBytes) != before {
-                // ORDER: Relaxed: it did not sleep; another who sees it asleep writes the same.
-                STATE.store(AWAKE, Ordering::Relaxed);
+            // A report that came during the pass found it awake.
+            if !BACKGROUND.lie_down(|| stats::value(Counter::AllocatedBytes) != before) {
                 continue;
             }
             // Bound: sleeps until a report.
-            while STATE.load(Ordering::Acquire) == ASLEEP {
+            while BACKGROUND.is_asleep() {
                 if pressure::is_watched() || pressure::lasts() {
-                    wait(&STATE, ASLEEP, u64::from(PRESSURE_TICKS) * TICK_MS);
+                    BACKGROUND.sleep(u64::from(PRESSURE_TICKS) * TICK_MS);
                     pressure::look();
                 } else {
-                    wait(&STATE, ASLEEP, 0);
+                    BACKGROUND.sleep(0);
                 }
             }
         }
@@ -342,7 +318,7 @@ pub(crate) const HASTY_TRIES: u32 = 1;
 pub(crate) unsafe fn trim_patiently(thread: *mut thread::Thread, is_right: impl Fn() -> bool) -> Option<u64> {
     for attempt in 0..PATIENT_TRIES {
         if attempt > 0 {
-            wait(&CLOCK, 0, 1);
+            pause(1);
         }
         // SAFETY: L2; the claim lets this thread in.
         unsafe {
@@ -375,7 +351,7 @@ pub(crate) fn purge_all(tries: u32) -> usize {
                     if trim(thread) || attempt == tries {
                         break;
                     }
-                    wait(&CLOCK, 0, 1);
+                    pause(1);
                 }
             }
         }
@@ -401,10 +377,7 @@ pub(crate) fn lock() -> &'static Lock {
 
 /// In a forked child: the background thread is gone; the next report starts one.
 pub(crate) fn reset_in_child() {
-    // ORDER: Relaxed: the child has one thread.
-    if STATE.load(Ordering::Relaxed) != REFUSED {
-        STATE.store(NONE, Ordering::Relaxed);
-    }
+    BACKGROUND.reset_in_child();
     pressure::reset_in_child();
 }
 

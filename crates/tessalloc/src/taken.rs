@@ -9,6 +9,7 @@
 //! - K1 Who set a bit holds the slice until it clears the bit, and sees what the last holder wrote.
 //! - K2 While all bits are set nobody takes. Who takes of what was opened sees all that was written before, however long ago it
 //!   looked at the chunk.
+//! - K3 [`Summary`] has the bit of every chunk with a free slice, as soon as those who took and gave last have noted it.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -58,7 +59,7 @@ impl Taken {
 
     /// Gives slices back, and returns what was taken. The caller holds them (K1).
     pub(crate) fn give(&self, bits: u64) -> u64 {
-        // ORDER: Release hands what this thread wrote to the next taker; SeqCst for the summary, see `note_used_up` in the regions.
+        // ORDER: Release hands what this thread wrote to the next taker; SeqCst for the summary (K3).
         self.0.fetch_and(!bits, Ordering::SeqCst)
     }
 
@@ -72,5 +73,40 @@ impl Taken {
     pub(crate) fn open(&self, absent: u64) {
         // ORDER: Release pairs with the Acquires in `take` and `take_exactly` (K2).
         self.0.fetch_and(absent, Ordering::Release);
+    }
+}
+
+/// Which of 64 chunks have a free slice.
+#[repr(transparent)]
+pub(crate) struct Summary(AtomicU64);
+
+impl Summary {
+    #[cfg(loom)]
+    pub(crate) fn new(with_room: u64) -> Self {
+        Self(AtomicU64::new(with_room))
+    }
+
+    /// The chunks that may have a free slice: a hint.
+    pub(crate) fn load(&self) -> u64 {
+        // ORDER: Relaxed: a hint; the exchange in `take` decides.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Whoever took the last slice of a chunk notes it.
+    pub(crate) fn note_used_up(&self, bit: u64, taken: &Taken) {
+        // ORDER: SeqCst, with the load below and its partners in `Taken::give` and `note_room`: either this thread sees the slices
+        // given since, or the giver finds the bit cleared (K3).
+        self.0.fetch_and(!bit, Ordering::SeqCst);
+        if taken.load(Ordering::SeqCst) != u64::MAX {
+            self.note_room(bit);
+        }
+    }
+
+    /// Whoever gave slices of a chunk notes it.
+    pub(crate) fn note_room(&self, bit: u64) {
+        // ORDER: SeqCst: see `note_used_up`.
+        if self.0.load(Ordering::SeqCst) & bit == 0 {
+            self.0.fetch_or(bit, Ordering::SeqCst);
+        }
     }
 }

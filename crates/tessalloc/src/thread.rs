@@ -20,6 +20,7 @@ use crate::deferred::Beats;
 use crate::first_class::{self, Core};
 use crate::gate::Gate;
 use crate::inbox::Inbox;
+use crate::life::Life;
 use crate::options::{self, Opt};
 use crate::os;
 use crate::page::PageLinks;
@@ -31,14 +32,9 @@ use crate::ring::{Ring, send_home};
 use crate::sample::{self, Sampler, guarded};
 use crate::size_class::{BLOCK_BYTES, CLASS_COUNT, ONE_SLICE_BYTES_MAX, SizeClass};
 use crate::stats::{self, Counter, Counts};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Lock, Ordering, tls};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Lock, Ordering, tls};
 use crate::theap::{EMPTY, ENDED, STARTER_TABLE_AT, Stacks, Theap};
 use crate::track;
-
-const UNUSED: u32 = 0;
-const LIVE: u32 = 1;
-/// The thread has given up all that the record held, and leaves its gate; or it is gone, in a forked child.
-const ENDING: u32 = 2;
 
 /// A thread reports what it allocated and freed in steps of so many bytes.
 const REPORT_BYTES: i64 = 256 << 10;
@@ -75,7 +71,7 @@ pub(crate) struct Thread {
     pub(crate) id: AtomicU64,
     /// Whether there may be any: for the thread alone.
     pub(crate) has_leased: bool,
-    life: AtomicU32,
+    life: Life,
     next: AtomicPtr<Thread>,
     pub(crate) inbox: Inbox<Page>,
     /// Of a thread's own record.
@@ -131,7 +127,7 @@ impl Thread {
             beats: Beats::new(),
             id: AtomicU64::new(0),
             has_leased: false,
-            life: AtomicU32::new(UNUSED),
+            life: Life::new(),
             next: AtomicPtr::new(null_mut()),
             inbox: Inbox::new(),
             sampler: Sampler::new(),
@@ -149,8 +145,7 @@ impl Thread {
         self.theap.begin();
         self.sampler = Sampler::new();
         self.inbox.open();
-        // ORDER: Release pairs with the Acquire in `is_live`.
-        self.life.store(LIVE, Ordering::Release);
+        self.life.begin();
     }
 
     /// The life of a heap's record ends: it holds nothing any more, and its inbox is closed.
@@ -160,8 +155,7 @@ impl Thread {
     pub(crate) unsafe fn rest(&mut self) {
         self.heap = null_mut();
         self.report_all();
-        // ORDER: Release: as at a thread's end.
-        self.life.store(UNUSED, Ordering::Release);
+        self.life.end();
     }
 
     /// Hands the record's figures to the process's. True if memory came free.
@@ -170,8 +164,7 @@ impl Thread {
     }
 
     pub(crate) fn is_live(&self) -> bool {
-        // ORDER: Acquire pairs with the Release in `begin`: a live record is set up.
-        self.life.load(Ordering::Acquire) == LIVE
+        self.life.is_live()
     }
 
     /// After a slow path, outside the gate: reports figures when they have grown, and sees to what can go back.
@@ -293,9 +286,8 @@ impl Thread {
     /// enters its gate or takes the record again.
     pub(crate) fn forsake(&self) {
         if self.is_live() {
+            self.life.wind_up();
             // ORDER: Relaxed: the child has one thread.
-            self.life.store(ENDING, Ordering::Relaxed);
-            // ORDER: Relaxed: as above.
             self.id.store(0, Ordering::Relaxed);
         }
     }
@@ -473,8 +465,8 @@ extern "C" fn print_stats() {
 fn take_record() -> Option<*mut Thread> {
     let _guard = RECORDS.lock();
     // Bound: the records there are: the most threads there ever were at once.
-    // SAFETY: L2. ORDER: Acquire pairs with the Release at the last thread's end: the record is empty.
-    let unused = all().find(|thread| unsafe { (**thread).life.load(Ordering::Acquire) } == UNUSED);
+    // SAFETY: L2.
+    let unused = all().find(|thread| unsafe { (**thread).life.is_unused() });
     let thread = unused.or_else(|| make_record(&ALL))?;
     /// Under the lock.
     static LAST_ID: AtomicU64 = AtomicU64::new(0);
@@ -581,13 +573,12 @@ pub(crate) unsafe fn end(thread: *mut Thread) -> bool {
             page = next;
         }
         let freed = thread.report_all();
-        // ORDER: Relaxed: who claims the gate sees it by the Release in `leave`, and finds nothing to trim.
-        thread.life.store(ENDING, Ordering::Relaxed);
+        thread.life.wind_up();
+        // ORDER: Relaxed: a number that orders nothing.
         thread.id.store(0, Ordering::Relaxed);
         thread.gate.leave();
         stats::sub(Counter::Threads, 1);
-        // ORDER: Release pairs with the Acquire in `take_record`: the next thread finds the record empty.
-        thread.life.store(UNUSED, Ordering::Release);
+        thread.life.end();
         freed
     }
 }

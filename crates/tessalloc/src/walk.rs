@@ -30,7 +30,7 @@ use crate::remote::List;
 use crate::report;
 use crate::size_class::{BLOCK_BYTES, CLASS_COUNT};
 use crate::stats::{self, Counter};
-use crate::sync::{AtomicU32, AtomicUsize, Guard, Lock, Ordering, barrier_heavy, wait};
+use crate::sync::{AtomicU32, AtomicUsize, Guard, Lock, Ordering, barrier_heavy, pause};
 use crate::theap::STARTER_TABLE_AT;
 use crate::thread::{self, Thread};
 use crate::threads::ThreadId;
@@ -155,8 +155,6 @@ static WALK: Lock = Lock::new();
 static WALKER: AtomicUsize = AtomicUsize::new(0);
 /// Number of the last walk. 0 is none: `seen` of fresh descriptors.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
-/// Never changes: only waited on with a timeout.
-static CLOCK: AtomicU32 = AtomicU32::new(0);
 
 /// In a forked child: a walk of another thread is gone.
 pub(crate) fn reset_in_child() {
@@ -185,7 +183,7 @@ fn walk(which: Which, how: How, visit: Visitor<'_>) -> Walked {
     let unsettled = if how.stands_still { walk.settle_all() } else { 0 };
     for round in 0..ROUNDS_MAX {
         if round > 0 {
-            wait(&CLOCK, 0, 1);
+            pause(1);
         }
         walk.skipped = 0;
         walk.visit_waiting();
@@ -579,7 +577,7 @@ impl Walk<'_> {
         }
         for attempt in 0..TRIES {
             if attempt > 0 {
-                wait(&CLOCK, 0, 1);
+                pause(1);
             }
             if gate.try_claim() {
                 return Some(Inside { record, by_right: false });

@@ -28,7 +28,7 @@ pub(crate) unsafe fn check_all(handed_out: impl Fn(*mut Core) -> u64) -> Listed 
         let all = all();
         let (mut core, mut previous, mut count) = (all.heaps, core::ptr::null_mut(), 0);
         while !core.is_null() {
-            assert!((*core).id.load(Ordering::Relaxed) != 0, "F1: a heap in the list has an id");
+            assert!((*core).id.get() != 0, "F1: a heap in the list has an id");
             assert_eq!((*core).previous, previous, "F1: links of heaps lead both ways");
             let mut record = (*core).records;
             while !record.is_null() {

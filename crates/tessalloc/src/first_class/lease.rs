@@ -44,8 +44,7 @@ pub(crate) unsafe fn lease(core: *mut Core, stacks: *mut Stacks) -> *mut Thread 
     let Some(thread) = thread::current(stacks) else { return null_mut() };
     // SAFETY: the heap stands, the thread is the caller; lists under the lock.
     unsafe {
-        // ORDER: Relaxed: set before the caller learned of the heap.
-        let id = (*core).id.load(Ordering::Relaxed);
+        let id = (*core).id.get();
         if let Some(record) = handle(stacks, id) {
             return record.as_ptr();
         }

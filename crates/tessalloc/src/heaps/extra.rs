@@ -12,7 +12,7 @@ use crate::raw::{self, C_ALIGN, Source};
 use crate::region;
 use crate::report;
 use crate::size_class::{SizeClass, TABLE_BYTES_MAX};
-use crate::sync::{Ordering, tls};
+use crate::sync::tls;
 
 impl Source for Heap {
     fn aligned(&self, size: usize, align: usize, zeroed: bool) -> *mut u8 {
@@ -163,8 +163,7 @@ impl Heap {
         }
         // SAFETY: the caller's duty; the record is this thread's, and of a heap that stands: ids of others have no handle.
         unsafe {
-            // ORDER: Relaxed: set before the caller learned of the heap.
-            match first_class::handle(tls::get(), (*core).id.load(Ordering::Relaxed)) {
+            match first_class::handle(tls::get(), (*core).id.get()) {
                 Some(record) if !(*core).settings.zeroes => {
                     raw::pop_or_take(record.as_ptr().cast(), SizeClass::of_c_bytes(size))
                 }
@@ -188,8 +187,7 @@ impl Heap {
             if core.is_null() || (*page).heap() != core || (*page).kind() != Kind::Small {
                 return false;
             }
-            // ORDER: Relaxed: set before the block was handed out.
-            match first_class::handle(tls::get(), (*core).id.load(Ordering::Relaxed)) {
+            match first_class::handle(tls::get(), (*core).id.get()) {
                 Some(record) => raw::push(record.as_ptr().cast(), usize::from((*page).class), block),
                 None => false,
             }

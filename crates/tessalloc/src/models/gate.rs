@@ -2,27 +2,27 @@
 
 use super::*;
 
-struct Guarded {
-    gate: Gate,
-    plain: UnsafeCell<u32>,
+pub(super) struct Guarded {
+    pub(super) gate: Gate,
+    pub(super) plain: UnsafeCell<u32>,
 }
 
 impl Guarded {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self { gate: Gate::new(), plain: UnsafeCell::new(0) })
     }
 
-    fn touch(&self) {
+    pub(super) fn touch(&self) {
         self.plain.with_mut(|plain| unsafe { *plain += 1 });
     }
 
-    fn pass(&self) {
+    pub(super) fn pass(&self) {
         self.gate.enter();
         self.touch();
         self.gate.leave();
     }
 
-    fn claim(self: &Arc<Self>) -> thread::JoinHandle<u32> {
+    pub(super) fn claim(self: &Arc<Self>) -> thread::JoinHandle<u32> {
         let guarded = self.clone();
         thread::spawn(move || {
             if !guarded.gate.try_claim() {

@@ -289,10 +289,8 @@ impl Region {
         let chunk = self.chunk(index);
         let absent = self.absent(index);
         let dirty = if self.is(USED) { !absent } else { 0 };
-        // ORDER: Relaxed: S1: all slices are the caller's.
-        chunk.dirty.store(dirty, Ordering::Relaxed);
-        chunk.committed.store(if self.is(COMMITTED) { !absent } else { 0 }, Ordering::Relaxed);
-        chunk.given_at.store(TICK.load(Ordering::Relaxed), Ordering::Relaxed);
+        // ORDER: Relaxed: a clock.
+        chunk.reset(dirty, if self.is(COMMITTED) { !absent } else { 0 }, TICK.load(Ordering::Relaxed));
         if dirty != 0 && !self.is(KEPT) {
             stats::add(Counter::DirtySlices, u64::from(dirty.count_ones()));
             stats::add(Counter::DirtyFreeSlices, u64::from(dirty.count_ones()));
@@ -327,13 +325,12 @@ impl Region {
             }
         }
         for index in 0..frontier {
-            // ORDER: Relaxed: S1: all slices are the caller's.
-            let dirty = self.chunk(index).dirty.swap(0, Ordering::Relaxed);
+            let dirty = self.chunk(index).forget(u64::MAX);
             stats::sub(Counter::DirtySlices, u64::from(dirty.count_ones()));
         }
         self.place.end();
         // ORDER: Relaxed, all: who still looks at the arena finds its chunks closed (S6), or waits for the lock.
-        self.frontier.store(0, Ordering::Relaxed);
+        self.frontier.end();
         self.accessible.store(0, Ordering::Relaxed);
         self.chunk_count.store(0, Ordering::Relaxed);
         crate::track::open(self.base(), self.area_bytes());

@@ -11,11 +11,11 @@ pub(crate) fn check_all() -> u64 {
             let chunk = region.chunk(index);
             // ORDER: Relaxed: nobody writes.
             let taken = chunk.taken.load(Ordering::Relaxed);
-            let starts = chunk.starts.load(Ordering::Relaxed);
-            let dirty = chunk.dirty.load(Ordering::Relaxed);
+            let starts = chunk.starts(Ordering::Relaxed);
+            let dirty = chunk.dirty();
             assert_eq!(starts & !taken, 0, "a run starts on a free slice");
             // ORDER: Relaxed: nobody writes.
-            assert!(taken == u64::MAX || region.summary(index).load(Ordering::Relaxed) >> (index % 64) & 1 == 1);
+            assert!(taken == u64::MAX || region.summary(index).load() >> (index % 64) & 1 == 1);
             if !region.is(KEPT) {
                 dirty_free += u64::from((dirty & !taken).count_ones());
             }

@@ -40,7 +40,7 @@ pub(crate) fn for_each_run(mut visit: impl FnMut(Run, *mut Page)) {
 pub(crate) fn dirty_slices() -> u64 {
     let of_chunk = |region: &Region, chunk| {
         // ORDER: Relaxed: nobody writes.
-        u64::from(region.chunk(chunk).dirty.load(Ordering::Relaxed).count_ones())
+        u64::from(region.chunk(chunk).dirty().count_ones())
     };
     all().iter().map(|region| (0..region.frontier()).map(|chunk| of_chunk(region, chunk)).sum::<u64>()).sum()
 }

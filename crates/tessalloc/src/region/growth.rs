@@ -1,9 +1,10 @@
 //! How regions come to be and grow: address space, tables, the accessible part.
 
 use super::{
-    CHUNK_BYTES, CHUNK_SLICES, COMMIT_CHUNKS_FIRST, COMMIT_CHUNKS_MAX, COMMITTED, Chunk, GROW, ORDINARY, OWN,
+    CHUNK_BYTES, CHUNK_SLICES, COMMIT_CHUNKS_FIRST, COMMIT_CHUNKS_MAX, COMMITTED, GROW, ORDINARY, OWN,
     REGION_BYTES_MAX, REGION_BYTES_MIN, REGION_COUNT, REGION_COUNT_MAX, REGIONS, Region, SLICE_BYTES, SLICE_SHIFT, all,
 };
+use crate::chunk::Chunk;
 use crate::options::Opt;
 use crate::os::{self, OsError};
 use crate::page::Page;
@@ -203,8 +204,7 @@ impl Region {
 
     /// Makes the chunks below `end` usable. The caller holds the lock.
     pub(super) fn open_until(&self, end: u32) -> bool {
-        // ORDER: Relaxed: written under the lock only.
-        let frontier = self.frontier.load(Ordering::Relaxed);
+        let frontier = self.frontier.under_lock();
         if end <= frontier {
             return true;
         }
@@ -216,8 +216,7 @@ impl Region {
         } else {
             (frontier..end).for_each(|chunk| self.close_chunk(chunk));
         }
-        // ORDER: Release pairs with the Acquire in `frontier` (S3).
-        self.frontier.store(end, Ordering::Release);
+        self.frontier.grow(end);
         // ORDER: Relaxed: set once a life.
         let slices = (end as usize * CHUNK_SLICES as usize).min(self.slice_count.load(Ordering::Relaxed));
         self.place.grow(slices);

@@ -2,7 +2,8 @@
 
 use core::mem::offset_of;
 
-use super::{CHUNK_SLICES, Chunk, REGION_COUNT, REGION_COUNT_MAX, REGIONS, Region, SLICE_BYTES};
+use super::{CHUNK_SLICES, REGION_COUNT, REGION_COUNT_MAX, REGIONS, Region, SLICE_BYTES};
+use crate::chunk::Chunk;
 use crate::page::Page;
 use crate::sync::AtomicUsize;
 
@@ -40,7 +41,7 @@ impl Places {
         region_chunks_at: offset_of!(Region, chunks) as u32,
         region_pages_at: offset_of!(Region, pages) as u32,
         chunk_bytes: size_of::<Chunk>() as u32,
-        chunk_starts_at: offset_of!(Chunk, starts) as u32,
+        chunk_starts_at: Chunk::STARTS_AT as u32,
         page_bytes: size_of::<Page>() as u32,
         page_kind_at: offset_of!(Page, kind) as u32,
         page_class_at: offset_of!(Page, class_seen) as u32,

@@ -24,7 +24,7 @@ impl Region {
     pub(crate) fn starts_in(&self, chunk: u32) -> u64 {
         let chunk = self.chunk(chunk);
         // ORDER: Acquire: a run that was taken before has its descriptor set up as far as who gave word of it knows.
-        chunk.starts.load(Ordering::Acquire) & chunk.taken.load(Ordering::Acquire)
+        chunk.starts(Ordering::Acquire) & chunk.taken.load(Ordering::Acquire)
     }
 }
 
@@ -47,8 +47,7 @@ impl Run {
     pub(super) fn mark_starts(&self) {
         let head = self.region.page(self.slice);
         for (i, part) in parts(self.slice, self.count).enumerate() {
-            // ORDER: Relaxed: S1; readers hold a block of the run.
-            self.region.chunk(part.chunk).starts.fetch_or(1 << part.at, Ordering::Relaxed);
+            self.region.chunk(part.chunk).begin_run(part.at);
             if i > 0 {
                 let tail = self.region.page(part.chunk as usize * CHUNK_SLICES as usize);
                 // SAFETY: S1: the descriptor of a slice of this run.
@@ -65,8 +64,7 @@ impl Run {
         parts(self.slice, self.count).all(|part| {
             let chunk = self.region.chunk(part.chunk);
             let bits = mask(part.at, part.count);
-            // ORDER: Relaxed: S1.
-            let missing = bits & !chunk.committed.load(Ordering::Relaxed);
+            let missing = bits & !chunk.committed();
             Runs(missing).all(|(at, count)| {
                 let start = self.region.slice_start((part.chunk * CHUNK_SLICES + at) as usize);
                 let done = if self.region.is(OWN) {
@@ -80,8 +78,7 @@ impl Run {
                     self.touch((part.chunk * CHUNK_SLICES + at) as usize - self.slice, count as usize);
                 }
                 if done != Commit::Refused {
-                    // ORDER: Relaxed: S1.
-                    chunk.committed.fetch_or(mask(at, count), Ordering::Relaxed);
+                    chunk.commit(mask(at, count));
                 }
                 done != Commit::Refused
             })
@@ -94,8 +91,7 @@ impl Run {
         for part in parts(self.slice + from, count) {
             let chunk = self.region.chunk(part.chunk);
             let bits = mask(part.at, part.count);
-            // ORDER: Relaxed: S1.
-            let before = chunk.dirty.fetch_or(bits, Ordering::Relaxed) & bits;
+            let before = chunk.touch(bits);
             fresh &= before == 0;
             let new = (bits & !before).count_ones();
             if new > 0 {
@@ -109,8 +105,7 @@ impl Run {
     pub(crate) fn forget(&self, from: usize, count: usize) {
         for part in parts(self.slice + from, count) {
             let bits = mask(part.at, part.count);
-            // ORDER: Relaxed: S1.
-            let before = self.region.chunk(part.chunk).dirty.fetch_and(!bits, Ordering::Relaxed) & bits;
+            let before = self.region.chunk(part.chunk).forget(bits);
             stats::sub(Counter::DirtySlices, u64::from(before.count_ones()));
         }
     }
@@ -150,8 +145,7 @@ impl Run {
         }
         let head = self.region.page(self.slice);
         for part in parts(self.slice + self.count, count - self.count).filter(|part| part.at == 0) {
-            // ORDER: Relaxed: as in `mark_starts`.
-            self.region.chunk(part.chunk).starts.fetch_or(1, Ordering::Relaxed);
+            self.region.chunk(part.chunk).begin_run(0);
             let tail = self.region.page(part.chunk as usize * CHUNK_SLICES as usize);
             // SAFETY: S1: the descriptor of a slice taken just now.
             unsafe {

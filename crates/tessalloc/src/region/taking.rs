@@ -3,9 +3,10 @@
 use super::arenas::SHARED_COUNT;
 use super::growth::grow;
 use super::{
-    CANDIDATES_MAX, CHUNK_SLICES, Chunk, EXCLUSIVE, KEPT, ORDINARY, OWN, Region, Run, SHARED, SLICE_BYTES, TICK, all,
+    CANDIDATES_MAX, CHUNK_SLICES, EXCLUSIVE, KEPT, ORDINARY, OWN, Region, Run, SHARED, SLICE_BYTES, TICK, all,
 };
 use crate::bitmap::{Runs, find_run, mask};
+use crate::chunk::Chunk;
 use crate::os;
 use crate::pressure;
 use crate::report::check;
@@ -105,8 +106,7 @@ impl Region {
         let frontier = self.frontier();
         let mut candidates = 0;
         for word in 0..frontier.div_ceil(64) {
-            // ORDER: Relaxed: a hint; the exchange in `take_in` decides.
-            let mut free = self.summary(word * 64).load(Ordering::Relaxed);
+            let mut free = self.summary(word * 64).load();
             while free != 0 {
                 let chunk = word * 64 + free.trailing_zeros();
                 free &= free - 1;
@@ -136,8 +136,7 @@ impl Region {
         let _guard = self.lock.lock();
         // Bound: a chunk is opened at each turn; a further turn only when other threads took of it before this one could.
         loop {
-            // ORDER: Relaxed: written under the lock only.
-            let frontier = self.frontier.load(Ordering::Relaxed);
+            let frontier = self.frontier.under_lock();
             // Another thread may have opened a chunk while this one waited.
             if let Some(last) = frontier.checked_sub(1)
                 && let Some(at) = self.take_in(last, count, align)
@@ -178,8 +177,7 @@ impl Region {
     }
 
     pub(super) fn count_taken(&self, chunk: &Chunk, bits: u64) {
-        // ORDER: Relaxed: the bits are this thread's (S1).
-        let dirty = (chunk.dirty.load(Ordering::Relaxed) & bits).count_ones();
+        let dirty = (chunk.dirty() & bits).count_ones();
         if dirty > 0 {
             if self.is(KEPT) {
                 stats::add(Counter::DirtySlices, u64::from(dirty));
@@ -189,21 +187,12 @@ impl Region {
         }
     }
 
-    pub(super) fn note_used_up(&self, chunk: u32) {
-        // ORDER: SeqCst, with the load below and its partner in `give_part`: either this thread sees the slices given since, or
-        // the giver's own bit comes after this one is cleared.
-        self.summary(chunk).fetch_and(!(1 << (chunk % 64)), Ordering::SeqCst);
-        if self.chunk(chunk).taken.load(Ordering::SeqCst) != u64::MAX {
-            self.note_room(chunk);
-        }
+    fn note_used_up(&self, chunk: u32) {
+        self.summary(chunk).note_used_up(1 << (chunk % 64), &self.chunk(chunk).taken);
     }
 
     pub(super) fn note_room(&self, chunk: u32) {
-        let bit = 1 << (chunk % 64);
-        // ORDER: SeqCst: see `note_used_up`.
-        if self.summary(chunk).load(Ordering::SeqCst) & bit == 0 {
-            self.summary(chunk).fetch_or(bit, Ordering::SeqCst);
-        }
+        self.summary(chunk).note_room(1 << (chunk % 64));
     }
 
     /// Takes a run that fits no chunk, or with an alignment of over a chunk: whole chunks, the first and last perhaps in part.
@@ -223,8 +212,7 @@ impl Region {
                 from += 1;
                 continue;
             }
-            // ORDER: Relaxed: written under the lock only.
-            let frontier = self.frontier.load(Ordering::Relaxed) as usize;
+            let frontier = self.frontier.under_lock() as usize;
             for chunk in (from..(from + chunks).min(frontier)).rev() {
                 // ORDER: Relaxed: a hint; `take_exactly` decides.
                 if self.chunk(chunk as u32).taken.load(Ordering::Relaxed) != self.absent(chunk as u32) {
@@ -261,10 +249,9 @@ impl Region {
     pub(super) fn give_part(&self, part: &Part) {
         let chunk = self.chunk(part.chunk);
         let bits = mask(part.at, part.count);
-        // ORDER: Relaxed: the bits are this thread's (S1); published by the Release below.
-        let dirty = (chunk.dirty.load(Ordering::Relaxed) & bits).count_ones();
-        chunk.starts.fetch_and(!bits, Ordering::Relaxed);
-        chunk.given_at.store(TICK.load(Ordering::Relaxed), Ordering::Relaxed);
+        let dirty = (chunk.dirty() & bits).count_ones();
+        // ORDER: Relaxed: a clock.
+        chunk.end_runs(bits, TICK.load(Ordering::Relaxed));
         if dirty > 0 {
             if self.is(KEPT) {
                 stats::sub(Counter::DirtySlices, u64::from(dirty));
@@ -287,8 +274,8 @@ impl Region {
             return 0;
         }
         let chunk = self.chunk(index);
-        // ORDER: Relaxed: hints; the exchange below takes the slices.
-        let candidates = chunk.dirty.load(Ordering::Relaxed) & !chunk.taken.load(Ordering::Relaxed);
+        // ORDER: Relaxed: a hint; the exchange below takes the slices.
+        let candidates = chunk.dirty() & !chunk.taken.load(Ordering::Relaxed);
         let mut purged = 0;
         for (at, count) in Runs(candidates) {
             if purged >= most {
@@ -308,19 +295,17 @@ impl Region {
             };
             if done {
                 if self.is(OWN) {
-                    // ORDER: Relaxed: the bits are ours (S1).
-                    chunk.committed.fetch_and(!bits, Ordering::Relaxed);
+                    chunk.decommit(bits);
                 }
-                // ORDER: Relaxed: the bits are ours (S1).
-                let was = (chunk.dirty.fetch_and(!bits, Ordering::Relaxed) & bits).count_ones();
+                let was = chunk.forget(bits).count_ones();
                 stats::sub(Counter::DirtySlices, u64::from(was));
                 stats::add(Counter::PurgedBytes, u64::from(was) * SLICE_BYTES as u64);
                 purged += u64::from(was);
             }
-            let given_at = chunk.given_at.load(Ordering::Relaxed);
+            let given_at = chunk.given_at();
             self.give_part(&part);
-            // A purge is no use: the clock of the last give stays. ORDER: Relaxed: a hint.
-            chunk.given_at.store(given_at, Ordering::Relaxed);
+            // A purge is no use: the clock of the last give stays.
+            chunk.set_given_at(given_at);
             if !done {
                 break;
             }
@@ -331,6 +316,6 @@ impl Region {
     /// Ticks since slices of this chunk were last given back.
     pub(crate) fn rest_ticks(&self, index: u32) -> u32 {
         // ORDER: Relaxed: a hint.
-        TICK.load(Ordering::Relaxed).wrapping_sub(self.chunk(index).given_at.load(Ordering::Relaxed))
+        TICK.load(Ordering::Relaxed).wrapping_sub(self.chunk(index).given_at())
     }
 }

@@ -4,13 +4,11 @@
 //! |-----------|------------|-----------------------------|----------------------------------------------------------|
 //! | `version` | setters    | CAS to odd, Release to even | K1 odd while the pair below is being written              |
 //! | `call`, `arg` | setter | Release                     | K2 read under one even version they belong together      |
-//! | `INSIDE`  | reporters  | CAS to enter, store to leave | K3 a thread that runs a function of the program stands in it |
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
 
-use crate::os;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, wait};
+use crate::sync::{AtomicPtr, AtomicU32, Ordering, wait};
 
 /// A function, as an address, and its argument; no function: null.
 pub(crate) struct Hook {
@@ -23,7 +21,13 @@ pub(crate) struct Hook {
 const TRIES: u32 = 8;
 
 impl Hook {
+    #[cfg(not(loom))]
     pub(crate) const fn new() -> Self {
+        Self { version: AtomicU32::new(0), call: AtomicPtr::new(null_mut()), arg: AtomicPtr::new(null_mut()) }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
         Self { version: AtomicU32::new(0), call: AtomicPtr::new(null_mut()), arg: AtomicPtr::new(null_mut()) }
     }
 
@@ -31,16 +35,21 @@ impl Hook {
     pub(crate) fn set(&self, call: *mut c_void, arg: *mut c_void) {
         // ORDER: Relaxed: the exchange decides.
         let mut version = self.version.load(Ordering::Relaxed);
-        for attempt in 0..=TRIES {
-            let is_mine = version.is_multiple_of(2) || attempt == TRIES;
+        let mut waits = 0;
+        // Bound: a turn for each wait, and for each setter that came in between.
+        loop {
+            if !version.is_multiple_of(2) && waits < TRIES {
+                waits += 1;
+                wait(&self.version, version, 1);
+                // ORDER: Relaxed: as above.
+                version = self.version.load(Ordering::Relaxed);
+                continue;
+            }
             // ORDER: Acquire: the last setter's stores come before these.
             match self.version.compare_exchange(version, version | 1, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) if is_mine => break,
-                Ok(_) => wait(&self.version, version, 1),
-                Err(_) => {}
+                Ok(_) => break,
+                Err(now) => version = now,
             }
-            // ORDER: Relaxed: as above.
-            version = self.version.load(Ordering::Relaxed);
         }
         // ORDER: Release, here and below: who sees the pair sees the odd version before it (K1), or the even one after it.
         self.call.store(call, Ordering::Release);
@@ -48,6 +57,7 @@ impl Hook {
         self.version.store((version | 1).wrapping_add(1), Ordering::Release);
     }
 
+    #[cfg(not(loom))]
     pub(crate) fn is_set(&self) -> bool {
         // ORDER: Relaxed: a hint.
         !self.call.load(Ordering::Relaxed).is_null()
@@ -68,34 +78,7 @@ impl Hook {
     }
 }
 
-/// Threads that run a function of the program now, by number; 0: a free place.
-static INSIDE: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
-
-/// The calling thread may run a function of the program until this is dropped.
-pub(crate) struct Inside(&'static AtomicUsize);
-
-impl Inside {
-    /// `None` if this thread runs one already, which has come back here by an allocation of its own; or if all places are taken.
-    pub(crate) fn enter() -> Option<Self> {
-        let thread = os::thread_id();
-        // ORDER: Relaxed, in all of this: only this thread's own number matters to it.
-        if INSIDE.iter().any(|place| place.load(Ordering::Relaxed) == thread) {
-            return None;
-        }
-        let is_taken =
-            |place: &&AtomicUsize| place.compare_exchange(0, thread, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        INSIDE.iter().find(is_taken).map(Self)
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        // ORDER: Relaxed: as above.
-        self.0.store(0, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -121,14 +104,5 @@ mod tests {
             }
         });
         assert!(HOOK.get().is_some(), "the last pair stays");
-    }
-
-    #[test]
-    fn a_thread_is_let_inside_once() {
-        let first = Inside::enter();
-        assert!(first.is_some());
-        assert!(Inside::enter().is_none());
-        drop(first);
-        assert!(Inside::enter().is_some());
     }
 }

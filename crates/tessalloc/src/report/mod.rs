@@ -17,10 +17,11 @@ use crate::sync::{AtomicU64, Ordering, tls};
 use crate::theap::EMPTY;
 
 mod hook;
+mod inside;
 mod output;
 
 pub(crate) use hook::Hook;
-use hook::Inside;
+use inside::Inside;
 pub(crate) use output::catch_up;
 pub use output::{RawOutput, Sink};
 

@@ -10,7 +10,8 @@
 
 use core::ffi::{c_char, c_void};
 
-use super::hook::{Hook, Inside};
+use super::hook::Hook;
+use super::inside::Inside;
 use crate::os;
 use crate::sync::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 

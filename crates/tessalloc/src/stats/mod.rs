@@ -28,8 +28,10 @@ pub(crate) mod pages;
 pub(crate) mod process;
 pub(crate) mod query;
 pub(crate) mod text;
+mod words;
 
 pub(crate) use own_count::OwnCount;
+pub(crate) use words::bump;
 
 /// A process-wide count.
 #[derive(Clone, Copy)]
@@ -117,12 +119,10 @@ pub(crate) fn value(counter: Counter) -> u64 {
 
 /// Adds to a count, and to its peak and total where it has them.
 pub(crate) fn add(counter: Counter, by: u64) {
-    // ORDER: Relaxed: counts order nothing.
-    let now = COUNTERS[counter as usize].fetch_add(by, Ordering::Relaxed).wrapping_add(by);
+    let now = words::add(&COUNTERS[counter as usize], by);
     let (peak, total) = counter.peak_and_total();
     if let Some(total) = total {
-        // ORDER: Relaxed: as above.
-        COUNTERS[total as usize].fetch_add(by, Ordering::Relaxed);
+        words::add(&COUNTERS[total as usize], by);
     }
     if let Some(peak) = peak {
         raise_to(peak, now);
@@ -142,18 +142,7 @@ pub(crate) fn sub(counter: Counter, by: u64) {
 }
 
 fn raise_to(peak: Counter, now: u64) {
-    let peak = &COUNTERS[peak as usize];
-    // ORDER: Relaxed: counts order nothing. Most of the time the peak is read only.
-    if now > peak.load(Ordering::Relaxed) {
-        peak.fetch_max(now, Ordering::Relaxed);
-    }
-}
-
-/// Adds to a count that has one writer.
-#[inline]
-pub(crate) fn bump(count: &AtomicU64, by: u64) {
-    // ORDER: Relaxed: one writer; readers want a recent figure.
-    count.store(count.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    words::raise_to(&COUNTERS[peak as usize], now);
 }
 
 /// Figures of one record, written by who holds it, read by all.

@@ -2,6 +2,11 @@
 //! and what the protocols ([`crate::remote`], [`crate::gate`], [`crate::inbox`]) do is explored in every order. Under `cfg(shuttle)`
 //! the whole allocator runs in long random schedules: its atomics are points at which another thread may go on.
 
+mod lock;
+pub(crate) use lock::Lock;
+#[cfg(not(loom))]
+pub(crate) use lock::{Guard, hold_all, hold_all_no_more};
+
 #[cfg(not(loom))]
 mod real {
     #[cfg(not(shuttle))]
@@ -12,9 +17,14 @@ mod real {
     #[cfg(shuttle)]
     pub(crate) use scheduled::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-    mod lock;
+    #[cfg(not(shuttle))]
+    pub(crate) use core::sync::atomic::fence;
+    #[cfg(shuttle)]
+    pub(crate) use scheduled::fence;
+
     pub(crate) mod tls;
-    pub(crate) use lock::{Guard, Lock, hold_all, hold_all_no_more};
+    pub(crate) use crate::fork::notice_raw_fork;
+    pub(crate) use crate::os::thread_id;
 
     /// The light half of an asymmetric barrier: orders this thread's store before its next load, as far as [`barrier_heavy`]
     /// by another thread is concerned. Costs nothing.
@@ -30,6 +40,13 @@ mod real {
     }
 
     pub(crate) use crate::os::{wait, wake};
+
+    /// Lets some time pass.
+    pub(crate) fn pause(ms: u64) {
+        /// Never changes: only waited on with a timeout.
+        static CLOCK: AtomicU32 = AtomicU32::new(0);
+        wait(&CLOCK, 0, ms);
+    }
 
     /// Has the processor bring a line of memory near, if it can. Touches nothing.
     #[inline(always)]
@@ -49,7 +66,87 @@ pub(crate) use real::*;
 
 #[cfg(loom)]
 mod model {
-    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+
+    /// No thread of a model forks.
+    pub(crate) fn thread_id() -> usize {
+        0
+    }
+
+    /// As above.
+    pub(crate) fn notice_raw_fork() {}
+
+    /// loom takes SeqCst of anything but a fence for AcqRel: here fences stand beside it, as compilers put them.
+    pub(crate) struct AtomicU64(loom::sync::atomic::AtomicU64);
+
+    impl AtomicU64 {
+        pub(crate) fn new(value: u64) -> Self {
+            Self(loom::sync::atomic::AtomicU64::new(value))
+        }
+
+        fn between_fences<T>(order: Ordering, act: impl FnOnce() -> T) -> T {
+            let fence_if = || {
+                if order == Ordering::SeqCst {
+                    fence(Ordering::SeqCst);
+                }
+            };
+            fence_if();
+            let result = act();
+            fence_if();
+            result
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> u64 {
+            Self::between_fences(order, || self.0.load(order))
+        }
+
+        pub(crate) fn store(&self, value: u64, order: Ordering) {
+            self.0.store(value, order);
+        }
+
+        pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
+            self.0.swap(value, order)
+        }
+
+        pub(crate) fn compare_exchange(&self, old: u64, new: u64, set: Ordering, get: Ordering) -> Result<u64, u64> {
+            self.0.compare_exchange(old, new, set, get)
+        }
+
+        pub(crate) fn compare_exchange_weak(
+            &self,
+            old: u64,
+            new: u64,
+            set: Ordering,
+            get: Ordering,
+        ) -> Result<u64, u64> {
+            self.0.compare_exchange_weak(old, new, set, get)
+        }
+
+        pub(crate) fn fetch_update(
+            &self,
+            set: Ordering,
+            get: Ordering,
+            next: impl FnMut(u64) -> Option<u64>,
+        ) -> Result<u64, u64> {
+            self.0.fetch_update(set, get, next)
+        }
+
+        pub(crate) fn fetch_and(&self, bits: u64, order: Ordering) -> u64 {
+            Self::between_fences(order, || self.0.fetch_and(bits, order))
+        }
+
+        pub(crate) fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
+            Self::between_fences(order, || self.0.fetch_or(bits, order))
+        }
+
+        pub(crate) fn fetch_add(&self, by: u64, order: Ordering) -> u64 {
+            self.0.fetch_add(by, order)
+        }
+
+        pub(crate) fn fetch_max(&self, with: u64, order: Ordering) -> u64 {
+            self.0.fetch_max(with, order)
+        }
+    }
 
     /// loom knows no asymmetric barrier: both halves are full fences.
     pub(crate) fn barrier_light() {
@@ -80,6 +177,10 @@ mod model {
         if word.load(Ordering::Relaxed) == expected {
             drop(SLEEPERS.1.wait(guard).unwrap());
         }
+    }
+
+    pub(crate) fn pause(_ms: u64) {
+        loom::thread::yield_now();
     }
 
     pub(crate) fn wake(_word: &AtomicU32, _count: u32) {

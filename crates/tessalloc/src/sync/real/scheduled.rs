@@ -12,6 +12,11 @@ pub(crate) fn point() {
     }
 }
 
+/// All orderings are the strongest here.
+pub(crate) fn fence(_order: Ordering) {
+    point();
+}
+
 macro_rules! scheduled {
     ($name:ident $(<$t:ident>)?, $value:ty $(, $number:ident)?) => {
         #[derive(Debug)]

@@ -1,18 +1,22 @@
 //! A lock that waits in the kernel: one word, no allocation, no poisoning.
 
-use super::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::AtomicUsize;
+
+use super::{AtomicU32, Ordering};
 
 /// The thread that holds every lock because it forks; 0: none. Its fork handlers that come after ours may allocate: for it, locks
 /// are neither taken again nor given back until the fork is over.
 static FORKING_THREAD: AtomicUsize = AtomicUsize::new(0);
 
 /// Says that the calling thread holds every lock.
+#[cfg(not(loom))]
 pub(crate) fn hold_all() {
     // ORDER: Relaxed: compared by the same thread only.
-    FORKING_THREAD.store(crate::os::thread_id(), Ordering::Relaxed);
+    FORKING_THREAD.store(super::thread_id(), Ordering::Relaxed);
 }
 
 /// Says that the fork is over, in the parent and in the child.
+#[cfg(not(loom))]
 pub(crate) fn hold_all_no_more() {
     // ORDER: Relaxed: as above.
     FORKING_THREAD.store(0, Ordering::Relaxed);
@@ -21,7 +25,7 @@ pub(crate) fn hold_all_no_more() {
 fn holds_all() -> bool {
     // ORDER: Relaxed: only this thread's own number matters to it.
     let holder = FORKING_THREAD.load(Ordering::Relaxed);
-    holder != 0 && holder == crate::os::thread_id()
+    holder != 0 && holder == super::thread_id()
 }
 
 const FREE: u32 = 0;
@@ -35,7 +39,13 @@ pub(crate) struct Lock(AtomicU32);
 pub(crate) struct Guard<'a>(&'a Lock);
 
 impl Lock {
+    #[cfg(not(loom))]
     pub(crate) const fn new() -> Self {
+        Self(AtomicU32::new(FREE))
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
         Self(AtomicU32::new(FREE))
     }
 
@@ -59,7 +69,7 @@ impl Lock {
                 return;
             }
             // The holder may be a thread that a forked child has not.
-            crate::fork::notice_raw_fork();
+            super::notice_raw_fork();
             // ORDER: Acquire as above. Bound: each turn sleeps until a holder leaves.
             while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
                 super::wait(&self.0, CONTENDED, 0);
@@ -79,6 +89,7 @@ impl Lock {
     }
 
     /// In a forked child, where the holder may not exist any more.
+    #[cfg(not(loom))]
     pub(crate) fn reset_in_child(&self) {
         // ORDER: Relaxed: the child has one thread.
         self.0.store(FREE, Ordering::Relaxed);
