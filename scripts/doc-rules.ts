@@ -17,7 +17,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
 import { loadErrorCodes } from '../src/errors.ts'
-import { root } from './lib.ts'
+import { CommandError, root } from './lib.ts'
 
 /** A comment that lacks something. */
 export interface DocFault {
@@ -44,18 +44,19 @@ function allExamples(): string {
 
 const examples = allExamples()
 
-/** What is wrong with the comments of the public symbols. */
-export function docFaults(): DocFault[] {
-  const config = ts.getParsedCommandLineOfConfigFile(join(root, 'tsconfig.build.json'), undefined, {
+/** What is wrong with the comments of what the module at `path` exports. */
+export function docFaults(path: string = join(root, 'src', 'index.ts'), options: ts.CompilerOptions = {}): DocFault[] {
+  const config = ts.getParsedCommandLineOfConfigFile(join(root, 'tsconfig.build.json'), options, {
     ...ts.sys,
     onUnRecoverableConfigFileDiagnostic: () => {},
   })
-  const program = ts.createProgram([join(root, 'src', 'index.ts')], config?.options ?? {})
+  const program = ts.createProgram([path], config?.options ?? {})
   const checker = program.getTypeChecker()
-  const index = program.getSourceFile(join(root, 'src', 'index.ts'))
-  const module = index && checker.getSymbolAtLocation(index)
-  const symbols = module ? checker.getExportsOfModule(module).map((symbol) => resolved(symbol, checker)) : []
-  return symbols.flatMap((symbol) => faultsOf(symbol, checker))
+  const file = program.getSourceFile(path)
+  const module = file && checker.getSymbolAtLocation(file)
+  const symbols = module ? checker.getExportsOfModule(module) : []
+  if (symbols.length === 0) throw new CommandError(`Cannot look at comments: ${path} exports nothing`)
+  return symbols.flatMap((symbol) => faultsOf(resolved(symbol, checker), checker))
 }
 
 function resolved(symbol: ts.Symbol, checker: ts.TypeChecker): ts.Symbol {
