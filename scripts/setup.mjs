@@ -24,6 +24,8 @@ const tasks = {
   sanitize: { file: 'scripts/sanitize.ts', rust: true },
   fuzz: { file: 'scripts/fuzz.ts', rust: true },
   differential: { file: 'scripts/differential.ts', rust: true },
+  'bench-scenarios': { file: 'benches/scenarios/run.ts', rust: false },
+  'bench-start': { file: 'benches/scenarios/start.ts', rust: false },
   weaken: { file: 'scripts/weaken.ts', rust: true },
   cross: { file: 'scripts/cross-check.ts', rust: true },
   tidy: { file: 'scripts/tidy.ts', rust: false },
