@@ -60,29 +60,61 @@ test('memory_usage_under_preload_adds_up', async (t) => {
   t.is(after.retained, after.committed - after.allocated)
 })
 
-// Some of each kind of work that Node does in native memory. What the estimate is too much by does not grow with it: the rest of
-// pages that were empty once.
-test('memory_usage_estimates_what_is_resident_within_5_percent_of_smaps', async (t) => {
-  const { smaps, usage } = await evaluate<{ smaps: string; usage: MemoryUsage }>(
-    `import { readFileSync } from 'node:fs'
-     import { gzipSync } from 'node:zlib'
-     import { memoryUsage } from 'tessalloc'
-     const kept = Array.from({ length: 60_000 }, (_, i) => Buffer.allocUnsafeSlow(100 + (i % 37) * 120).fill(i))
-     for (let i = 0; i < 100; i++) kept.push(Buffer.allocUnsafeSlow((1 + i % 9) << 16).fill(i))
-     for (let i = 0; i < 20; i++) kept.push(gzipSync(kept[i % kept.length]))
-     const usage = memoryUsage()
-     console.log(JSON.stringify({ usage, smaps: readFileSync('/proc/self/smaps', 'utf8'), count: kept.length }))`,
-    { preload: true },
-  )
-  // Ours are anonymous, without swap reserved and without huge pages; newer kernels also show their names.
+// Ours are anonymous, without swap reserved and without huge pages; newer kernels also show their names.
+function residentOfOurs(smaps: string): number {
   const isOurs = ({ path, flags }: { path: string; flags: ReadonlySet<string> }) =>
     path.startsWith('[anon:tessalloc') || (path === '' && flags.has('nr') && flags.has('nh') && !flags.has('dc'))
-  const rss = parseSmaps(smaps)
+  return parseSmaps(smaps)
     .filter(isOurs)
     .reduce((sum, mapping) => sum + mapping.rss, 0)
-  t.true(rss > 150 * mib, `${rss}`)
-  t.true(Math.abs(usage.resident - rss) <= rss * 0.05, `estimated ${usage.resident / mib}, resident ${rss / mib} MiB`)
-})
+}
+
+// Of each kind of work that Node does in native memory: nothing, a little, much, and what is left of much.
+const programs = {
+  that_has_just_begun: { work: '', leastMib: 2 },
+  with_a_few_buffers: {
+    work: `for (let i = 0; i < 20; i++) kept.push(Buffer.allocUnsafeSlow(100_000).fill(i), Buffer.alloc(3000))`,
+    leastMib: 4,
+  },
+  with_many_buffers: {
+    work: `for (let i = 0; i < 60_000; i++) kept.push(Buffer.allocUnsafeSlow(100 + (i % 37) * 120).fill(i))
+     for (let i = 0; i < 100; i++) kept.push(Buffer.allocUnsafeSlow((1 + i % 9) << 16).fill(i))
+     for (let i = 0; i < 20; i++) kept.push(gzipSync(kept[i % kept.length]))`,
+    leastMib: 150,
+  },
+  that_had_many_buffers: {
+    work: `let many = Array.from({ length: 30_000 }, (_, i) => Buffer.allocUnsafeSlow(100 + (i % 37) * 120).fill(i))
+     kept.push(...many.filter((_, i) => i % 50 === 0))
+     many = null
+     gc()
+     await new Promise((resolve) => setTimeout(resolve, 10))
+     purge()`,
+    leastMib: 4,
+  },
+}
+
+for (const [name, { work, leastMib }] of Object.entries(programs)) {
+  test(`memory_usage_tells_what_is_resident_within_5_percent_of_smaps_in_a_program_${name}`, async (t) => {
+    const { smaps, usage } = await evaluate<{ smaps: string; usage: MemoryUsage }>(
+      `import { readFileSync } from 'node:fs'
+     import { setFlagsFromString } from 'node:v8'
+     import { gzipSync } from 'node:zlib'
+     import { memoryUsage, purge } from 'tessalloc'
+     import { runInNewContext } from 'node:vm'
+     setFlagsFromString('--expose-gc')
+     const gc = runInNewContext('gc')
+     const kept = []
+     ${work}
+     memoryUsage()
+     const usage = memoryUsage()
+     console.log(JSON.stringify({ usage, smaps: readFileSync('/proc/self/smaps', 'utf8'), count: kept.length }))`,
+      { preload: true },
+    )
+    const rss = residentOfOurs(smaps)
+    t.true(rss > leastMib * mib, `${rss}`)
+    t.true(Math.abs(usage.resident - rss) <= rss * 0.05, `told ${usage.resident / mib}, resident ${rss / mib} MiB`)
+  })
+}
 
 test('memory_usage_fast_writes_the_counters_of_tessalloc_at_their_places', async (t) => {
   const out = new Float64Array(memoryUsageLength + 1).fill(-1)

@@ -12,8 +12,9 @@ export interface MemoryUsage {
   /** Bytes of this thread's JavaScript heap in RAM. Workers have heaps of their own, which count as `other` here. Source: V8. */
   readonly jsHeap: number
   /**
-   * Bytes that the allocator keeps in RAM, with its tables: an estimate from its counters, some MiB too much, which takes large blocks
-   * as written. glibc: the same as `mapped`, so that it may be too much by what was never written or given back.
+   * Bytes that the allocator keeps in RAM, with its tables: up to some 20 MiB as Linux counts them, above that, and by `fast`, an
+   * estimate from counters, about 1 MiB too much, which takes large blocks as written. glibc: the same as `mapped`, so that it may be
+   * too much by what was never written or given back.
    */
   readonly resident: number
   /**
@@ -138,8 +139,10 @@ function read(): MemoryUsage {
   const at = (name: keyof typeof memoryUsageIndex) => figures[memoryUsageIndex[name]] ?? Number.NaN
   const rss = process.memoryUsage.rss()
   const jsHeap = getHeapStatistics().total_physical_size
-  const addon = of('addon')?.[memoryUsageIndex.resident] ?? 0
-  const resident = at('resident')
+  const counted = binding().residentBytes()
+  const ours = (estimate: number) => (Number.isNaN(counted) ? estimate : counted)
+  const addon = of('addon') === undefined ? 0 : ours(of('addon')?.[memoryUsageIndex.resident] ?? 0)
+  const resident = serving?.isPreloaded ? ours(at('resident')) : at('resident')
   return {
     rss,
     jsHeap,

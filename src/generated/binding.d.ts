@@ -147,6 +147,12 @@ export interface Purged {
   returnedBytes: number
 }
 
+/**
+ * Bytes of tessalloc's memory that are resident. Asks the system where that is a matter of some 20 µs; NaN where it does not tell,
+ * or there is more: then the counters are exact enough.
+ */
+export declare function residentBytes(): number
+
 /** Sets the option of a number to a whole number. False: it does not take it. */
 export declare function setLiveOption(number: number, value: number): boolean
 

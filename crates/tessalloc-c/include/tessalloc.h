@@ -797,6 +797,8 @@ typedef struct tessalloc_table_s {
   int (*option_set_text)(int option, const char *text);
   /* As tessalloc_on_pressure, but beside all other functions; `on` 0: no more. 0 if there can be none, or no further one (15). */
   int (*listen)(tessalloc_on_pressure_t call, void *argument, int on);
+  /* Shows each range of blocks' memory that may be resident, until `visit` answers 0. */
+  void (*ranges)(int (*visit)(void *at, size_t bytes, void *arg), void *arg);
 } tessalloc_table_t;
 
 const tessalloc_table_t *tessalloc_table_v1(void);

@@ -18,7 +18,7 @@ use crate::exchange::OWNER_ENDED;
 use crate::first_class;
 use crate::heap::DEFAULT;
 use crate::offset;
-use crate::page::{Kind, ORPHAN, Page, PageLinks, slice_count_of};
+use crate::page::{Kind, ORPHAN, Page, PageLinks};
 use crate::region::{self, Run, SLICE_BYTES};
 use crate::remote::State;
 use crate::scavenger;
@@ -126,7 +126,7 @@ impl Found {
             // What a page of blocks is as long as; a run of one block may go on in the next chunk.
             let slices = match kind {
                 Kind::Starter => 1,
-                _ if (*page).class != 0 => slice_count_of((*page).class()) as usize,
+                _ if (*page).class != 0 => (*page).slice_count(),
                 _ => run.count,
             };
             assert_eq!(run.count, slices, "S1: a page's slices are its own");
@@ -161,10 +161,8 @@ impl Found {
         // SAFETY: as above.
         unsafe {
             self.small += 1;
-            if (*page).kind() == Kind::Small {
-                self.untouched_bytes += (*page).untouched_bytes();
-            }
-            self.hole_units += (*page).holes.iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
+            self.untouched_bytes += (*page).untouched_bytes();
+            self.hole_units += u64::from((*page).holes.count_ones());
             check_remote(page);
             // ORDER: Relaxed: nobody writes.
             let owner = (*page).owner.load(Ordering::Relaxed);

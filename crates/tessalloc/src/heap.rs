@@ -37,7 +37,7 @@ pub(crate) unsafe fn run_of(page: *mut Page) -> Run {
     // SAFETY: the caller holds the page, so its set-once fields stand still.
     let (start, count) = unsafe {
         let count = match (*page).kind() {
-            Kind::Small => crate::page::slice_count_of((*page).class()) as usize,
+            Kind::Small => (*page).slice_count(),
             Kind::Starter => 1,
             _ => (*page).reserved as usize,
         };
@@ -65,11 +65,13 @@ pub(crate) unsafe fn release(page: *mut Page) {
     // SAFETY: the caller's duty.
     unsafe {
         let run = run_of(page);
-        let holes = (*page).holes[0].count_ones() + (*page).holes[1].count_ones();
+        let holes = (*page).holes.count_ones();
         if holes > 0 {
             stats::sub(Counter::HoleBytes, u64::from(holes) * crate::os::page_bytes() as u64);
         }
         stats::sub(Counter::UntouchedBytes, (*page).untouched_bytes());
+        let touched_slices = ((*page).touched as usize).div_ceil(region::SLICE_BYTES);
+        run.forget(touched_slices, run.count - touched_slices);
         for slice in run.slice..run.slice + run.count {
             // ORDER: Relaxed: published by the Release with which the slices are given (S4).
             run.region.kind_byte(slice).store(0, Ordering::Relaxed);

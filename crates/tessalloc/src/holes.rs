@@ -3,20 +3,20 @@
 //! ```text
 //! OS pages   |    0    |    1    |    2    |    3    |
 //! blocks     | a | B | c | d | e | F | g | h | i |      capitals are in use; carved so far: a … i
-//! purged     |         |  hole   |         |  rest?  |   1: c, d and e are withdrawn from the free list
+//! purged     |         |  hole   |         |  rest   |   1: c, d and e are withdrawn from the free list
 //! ```
 
 use crate::block::Block;
 use crate::options::Opt;
 use crate::os;
-use crate::page::{Page, REST_PURGED, slice_count_of};
+use crate::page::Page;
 use crate::region::{self, SLICE_BYTES};
 use crate::stats::{self, Counter};
 
 /// Blocks of the smallest class in a page: 64 KiB of 8 bytes.
 pub(crate) const BLOCKS_MAX: usize = SLICE_BYTES / 8;
 
-/// The OS pages of a page, as bits: at most 128.
+/// The OS pages of a page, as bits: at most 64.
 #[derive(Clone, Copy)]
 struct Units {
     os_page: usize,
@@ -27,9 +27,8 @@ struct Units {
 impl Units {
     unsafe fn of(page: *mut Page) -> Self {
         // SAFETY: set-once fields of a page that the caller holds.
-        let (class, block_bytes) = unsafe { ((*page).class(), (*page).block_bytes as usize) };
-        let bytes = slice_count_of(class) as usize * SLICE_BYTES;
-        Self { os_page: os::page_bytes(), count: bytes / os::page_bytes(), block_bytes }
+        let (slices, block_bytes) = unsafe { ((*page).slice_count(), (*page).block_bytes as usize) };
+        Self { os_page: os::page_bytes(), count: slices * SLICE_BYTES / os::page_bytes(), block_bytes }
     }
 
     /// First and last block that overlap an OS page.
@@ -38,21 +37,11 @@ impl Units {
     }
 
     /// The OS pages that a block overlaps, as a mask.
-    fn mask_of(&self, block: usize) -> u128 {
+    fn mask_of(&self, block: usize) -> u64 {
         let first = block * self.block_bytes / self.os_page;
         let last = ((block + 1) * self.block_bytes - 1) / self.os_page;
-        (u128::MAX >> (127 - (last - first))) << first
+        (u64::MAX >> (63 - (last - first))) << first
     }
-}
-
-unsafe fn holes_of(page: *mut Page) -> u128 {
-    // SAFETY: the caller holds the page.
-    unsafe { u128::from((*page).holes[0]) | u128::from((*page).holes[1]) << 64 }
-}
-
-unsafe fn set_holes(page: *mut Page, holes: u128) {
-    // SAFETY: the caller holds the page.
-    unsafe { (*page).holes = [holes as u64, (holes >> 64) as u64] };
 }
 
 /// The free ones of the carved blocks: those in the list and those that overlap a hole.
@@ -74,7 +63,7 @@ unsafe fn free_bits(page: *mut Page, units: Units) -> [u64; BLOCKS_MAX / 64] {
             free[index / 64] |= 1 << (index % 64);
             block = Block::next(block);
         }
-        let holes = holes_of(page);
+        let holes = (*page).holes;
         for unit in (0..units.count).filter(|unit| holes >> unit & 1 == 1) {
             let (first, last) = units.blocks(unit);
             for index in first..=last {
@@ -135,9 +124,9 @@ pub(crate) fn for_each_one(bits: &[u64], mut act: impl FnMut(usize) -> bool) -> 
 pub(crate) unsafe fn forget(page: *mut Page) {
     // SAFETY: the caller's duty.
     unsafe {
-        let holes = u64::from(holes_of(page).count_ones());
+        let holes = u64::from((*page).holes.count_ones());
         stats::sub(Counter::HoleBytes, holes * os::page_bytes() as u64);
-        set_holes(page, 0);
+        (*page).holes = 0;
     }
 }
 
@@ -155,15 +144,15 @@ pub(crate) unsafe fn purge(page: *mut Page) -> u64 {
             return 0;
         }
         let units = Units::of(page);
-        let old = holes_of(page);
+        let old = (*page).holes;
         let carved = (*page).carved.get() as usize;
         let idle_bytes = (carved - (*page).used.get() as usize) * units.block_bytes;
         let mut bytes = 0;
-        if !(*page).has(REST_PURGED) {
-            let first = (carved * units.block_bytes).div_ceil(units.os_page);
-            bytes += purge_units(page, units, first, units.count) as u64 * units.os_page as u64;
-            (*page).flags |= REST_PURGED;
-        }
+        let carved_units = (carved * units.block_bytes).div_ceil(units.os_page);
+        let rest = purge_units(page, units, carved_units, (*page).touched as usize / units.os_page) * units.os_page;
+        (*page).touched -= rest as u32;
+        stats::add(Counter::UntouchedBytes, rest as u64);
+        bytes += rest as u64;
         if idle_bytes < units.os_page + old.count_ones() as usize * units.os_page {
             return bytes;
         }
@@ -171,7 +160,7 @@ pub(crate) unsafe fn purge(page: *mut Page) -> u64 {
         let free = free_bits(page, units);
         let is_free = |index: usize| free[index / 64] >> (index % 64) & 1 == 1;
 
-        let mut wanted = 0u128;
+        let mut wanted = 0u64;
         for unit in (0..units.count).filter(|unit| old >> unit & 1 == 0) {
             let (first, last) = units.blocks(unit);
             if last < carved && (first..=last).all(is_free) {
@@ -190,13 +179,13 @@ pub(crate) unsafe fn purge(page: *mut Page) -> u64 {
                 continue;
             }
             if purge_units(page, units, unit, unit + run) == run {
-                holes |= (u128::MAX >> (128 - run)) << unit;
+                holes |= (u64::MAX >> (64 - run)) << unit;
             }
             unit += run;
         }
         let new_bytes = (holes ^ old).count_ones() as u64 * units.os_page as u64;
         stats::add(Counter::HoleBytes, new_bytes);
-        set_holes(page, holes);
+        (*page).holes = holes;
 
         // What stays free, lowest address first.
         (*page).free = core::ptr::null_mut();
@@ -235,13 +224,13 @@ pub(crate) unsafe fn refill_hole(page: *mut Page) {
     // SAFETY: the caller's duty: P10 says that every block that overlaps a hole is free and not in the list.
     unsafe {
         let units = Units::of(page);
-        let old = holes_of(page);
+        let old = (*page).holes;
         let (block, _) = units.blocks(old.trailing_zeros() as usize);
         let filled = old & units.mask_of(block);
         let holes = old & !filled;
-        set_holes(page, holes);
+        (*page).holes = holes;
         stats::sub(Counter::HoleBytes, u64::from(filled.count_ones()) * units.os_page as u64);
-        let (_, last) = units.blocks(127 - filled.leading_zeros() as usize);
+        let (_, last) = units.blocks(63 - filled.leading_zeros() as usize);
         for index in (block..=last).rev() {
             if units.mask_of(index) & holes == 0 && units.mask_of(index) & filled != 0 {
                 let block = (*page).start.add(index * units.block_bytes).cast();

@@ -27,7 +27,7 @@ use crate::block::Block;
 use crate::first_class::{self, Core};
 use crate::holes;
 use crate::large;
-use crate::page::{Kind, Page, slice_count_of};
+use crate::page::{Kind, Page, slice_count_for};
 use crate::region::{self, CHUNK_BYTES, Run, SLICE_BYTES};
 use crate::report::check;
 use crate::sample::guarded;
@@ -224,12 +224,12 @@ unsafe fn take_place(kind: Kind, heap: *mut Core, class: SizeClass) -> *mut u8 {
 
 /// A page of places, in no list.
 fn begin(kind: Kind, heap: *mut Core, class: SizeClass) -> Option<*mut Page> {
-    let run = first_class::take(heap, slice_count_of(class) as usize, 1)?;
+    let run = first_class::take(heap, slice_count_for(class, u8::MAX) as usize, 1)?;
     let is_fresh = run.touch(0, run.count);
     let page = run.page();
     // SAFETY: S1: the slices and their descriptor are this thread's.
     unsafe {
-        (*page).begin_small(run.start(), class, 0, is_fresh);
+        (*page).begin_small(&run, class, 0, is_fresh);
         (*page).set_kind(kind);
         (*page).set_heap(heap);
     }
@@ -325,17 +325,16 @@ unsafe fn put(page: *mut Page, address: *mut u8) -> usize {
 /// Gives the slices of a page or run back.
 unsafe fn release(page: *mut Page) {
     // SAFETY: the caller holds the page, no list links it, and no block of it is used any more.
-    let (start, class, reserved) = unsafe {
+    let (start, is_run, count) = unsafe {
         if (*page).kind() == Kind::Guarded {
             return guarded::retire(page);
         }
         stats::sub(Counter::UntouchedBytes, (*page).untouched_bytes());
         (*page).set_kind(Kind::Free);
-        ((*page).start, (*page).class, (*page).reserved)
+        let is_run = (*page).class == 0;
+        ((*page).start, is_run, if is_run { (*page).reserved as usize } else { (*page).slice_count() })
     };
-    let is_run = class == 0;
     stats::sub(if is_run { Counter::LargeBlocks } else { Counter::Pages }, 1);
-    let count = if is_run { reserved } else { slice_count_of(SizeClass::from_index(usize::from(class))) } as usize;
     match region::find(start.addr()) {
         Some((region, slice)) => Run { region, slice, count }.give(),
         None => crate::report::corrupted("a page lies outside all regions", start.addr()),

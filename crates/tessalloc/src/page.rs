@@ -11,10 +11,11 @@
 //! | `used`       | blocks | holder         | Relaxed | P4 carved blocks that are handed out: used by the program, on a stack, or on their way home |
 //! | `wake`       | blocks | holder         | plain   | P5 when `used` falls to it the page is looked at: 0 in a queue, 7/8 of `reserved` when full |
 //! | `carved`     | blocks | holder         | Relaxed | P6 used ≤ carved ≤ reserved: blocks made so far; the rest was never touched as blocks |
-//! | `reserved`   | blocks | set once       | plain   | P6 blocks that fit                                              |
+//! | `reserved`   | blocks | set once       | plain   | P6 blocks that fit: they reach into the page's last slice       |
 //! | `block_bytes`| bytes  | set once       | plain   | P7 that of `class`; 0 in a large run                            |
 //! | `class`      | –      | set once       | plain   | P7                                                              |
-//! | `class_seen` | –      | set once       | Relaxed | P7 the same, for who counts pages without holding them          |
+//! | `touched`    | bytes  | holder         | plain   | P13 whole OS pages from the start, at least those of carved blocks: what lies behind holds nothing |
+//! | `class_seen`, `fit_seen` | – | set once  | Relaxed | P7 `class` and `reserved`, for who counts pages without holding them |
 //! | `kind`       | –      | region         | Relaxed | P8 [`Kind::Free`] exactly while the slices are free or warm     |
 //! | `flags`      | –      | holder         | plain   | P9 `IN_QUEUE` exactly while a theap's queue links it            |
 //! | `holes`      | OS pages | holder       | plain   | P10 a one: that OS page was purged, and every block that overlaps it is free and not in `free` |
@@ -36,7 +37,8 @@ use crate::block::Block;
 use crate::exchange::Exchanged;
 use crate::first_class::Core;
 use crate::inbox::{Inbox, Linked};
-use crate::region::SLICE_BYTES;
+use crate::os;
+use crate::region::{Run, SLICE_BYTES};
 use crate::remote::{Links, List, RemoteWord, State};
 use crate::report::check;
 use crate::sample::profile::Record;
@@ -81,8 +83,6 @@ pub(crate) const FULL: u8 = 2;
 pub(crate) const FRESH: u8 = 4;
 /// The owner exited while the page was on its way into its inbox.
 pub(crate) const ORPHAN: u8 = 8;
-/// The OS pages behind the carved blocks hold nothing.
-pub(crate) const REST_PURGED: u8 = 16;
 /// The run was moved by the page table and costs a mapping of its own.
 pub(crate) const MOVED: u8 = 32;
 /// The run was made for a first-class heap; that may have been deleted since.
@@ -105,7 +105,9 @@ pub(crate) struct Page {
     pub(crate) kind: AtomicU8,
     pub(crate) flags: u8,
     pub(crate) class_seen: AtomicU8,
-    pub(crate) holes: [u64; 2],
+    pub(crate) holes: u64,
+    pub(crate) touched: u32,
+    pub(crate) fit_seen: AtomicU32,
 
     pub(crate) remote: RemoteWord,
     inbox_link: AtomicPtr<Page>,
@@ -183,25 +185,69 @@ impl PageLinks {
     }
 }
 
-/// Slices of a page for blocks of a class.
-pub(crate) const fn slice_count_of(class: SizeClass) -> u32 {
-    if class.block_bytes() <= crate::size_class::ONE_SLICE_BYTES_MAX { 1 } else { 8 }
+/// What `carved` and `reserved` of a starter page count.
+pub(crate) const STARTER_UNIT_BYTES: usize = 16;
+
+/// Slices of a page at most. (Places in it have 16 bits, in units of 8 bytes: it could be 8.)
+const PAGE_SLICES_MAX: u32 = 4;
+
+/// Slices of a page for blocks of a class, for who has `held` pages of it: at first the fewest of which an eighth at most is left
+/// over behind the last block, later more, but never more than the pages held have together. So a thread with a block or two of each
+/// size holds little, also where the memory was written before and all of it is resident.
+/// Source: decision 0010.
+pub(crate) const fn slice_count_for(class: SizeClass, held: u8) -> u32 {
+    let bytes = class.block_bytes();
+    if bytes <= crate::size_class::ONE_SLICE_BYTES_MAX {
+        return 1;
+    }
+    let mut fewest = 1;
+    while fewest < PAGE_SLICES_MAX && !fits_well(fewest, bytes) {
+        fewest += 1;
+    }
+    // Blocks of 52 KiB fit well into no page; one of one slice leaves as much as longer ones.
+    if !fits_well(fewest, bytes) {
+        fewest = 1;
+    }
+    let doublings = if held < 4 { held as u32 / 2 } else { 2 };
+    let count = fewest << doublings;
+    if count < PAGE_SLICES_MAX { count } else { PAGE_SLICES_MAX }
+}
+
+/// Whether an eighth at most is left over behind the last block.
+const fn fits_well(slices: u32, block_bytes: usize) -> bool {
+    let bytes = slices as usize * SLICE_BYTES;
+    bytes % block_bytes * 8 <= bytes
 }
 
 impl Page {
     /// Sets the fields up for a page of small blocks. The caller has taken the slices; `kind` is written last, by the region.
-    pub(crate) fn begin_small(&mut self, start: *mut u8, class: SizeClass, owner: usize, fresh: bool) {
-        let bytes = slice_count_of(class) as usize * SLICE_BYTES;
-        self.begin(start, class, owner, (bytes / class.block_bytes()) as u32);
-        self.flags = if fresh { FRESH | REST_PURGED } else { 0 };
-        track::back(start, bytes);
+    pub(crate) fn begin_small(&mut self, run: &Run, class: SizeClass, owner: usize, fresh: bool) {
+        self.begin(run.start(), class, owner, (run.count * SLICE_BYTES / class.block_bytes()) as u32);
+        self.flags = if fresh { FRESH } else { 0 };
+        track::back(run.start(), run.count * SLICE_BYTES);
+        self.begin_touched(fresh);
+    }
+
+    /// What holds nothing behind the touched part of a page of small blocks, or of a starter page. In `Counter::UntouchedBytes` for as long as the page is
+    /// in use. Unit: bytes.
+    pub(crate) fn untouched_bytes(&self) -> u64 {
+        self.slice_count() as u64 * SLICE_BYTES as u64 - u64::from(self.touched)
+    }
+
+    /// Says whether the page of small blocks, whose kind is set, holds anything yet.
+    pub(crate) fn begin_touched(&mut self, fresh: bool) {
+        self.touched = if fresh { 0 } else { (self.slice_count() * SLICE_BYTES) as u32 };
         stats::add(Counter::UntouchedBytes, self.untouched_bytes());
     }
 
-    /// What was never written since the system gave it: the blocks yet to be carved of a fresh page. In
-    /// `Counter::UntouchedBytes` for as long as the page is in use. Unit: bytes.
-    pub(crate) fn untouched_bytes(&self) -> u64 {
-        if self.has(FRESH) { u64::from(self.reserved - self.carved.get()) * u64::from(self.block_bytes) } else { 0 }
+    /// Says that the page is touched up to its first `bytes`.
+    pub(crate) fn touch(&mut self, bytes: u32) {
+        if bytes > self.touched {
+            let most = (self.slice_count() * SLICE_BYTES) as u32;
+            let touched = bytes.next_multiple_of(os::page_bytes() as u32).min(most);
+            stats::sub(Counter::UntouchedBytes, u64::from(touched - self.touched));
+            self.touched = touched;
+        }
     }
 
     /// Sets the fields up for any page; `reserved` counts its blocks or slices.
@@ -216,14 +262,22 @@ impl Page {
         self.class = class.index() as u8;
         // ORDER: Relaxed: a picture for who counts pages.
         self.class_seen.store(self.class, Ordering::Relaxed);
+        self.fit_seen.store(reserved, Ordering::Relaxed);
         self.flags = 0;
-        self.holes = [0; 2];
+        self.holes = 0;
+        self.touched = 0;
         self.next = null_mut();
         self.previous = null_mut();
         self.set_heap(null_mut());
         self.remote.reset(State::Owned);
         // ORDER: Relaxed: others learn of the page by its blocks.
         self.owner.store(owner, Ordering::Relaxed);
+    }
+
+    /// Slices of a page of small blocks: as many as its blocks reach into (P6), or the one of a starter page.
+    pub(crate) fn slice_count(&self) -> usize {
+        let unit = if self.kind() == Kind::Starter { STARTER_UNIT_BYTES } else { self.block_bytes as usize };
+        (self.reserved as usize * unit).div_ceil(SLICE_BYTES)
     }
 
     pub(crate) fn class(&self) -> SizeClass {
@@ -289,7 +343,7 @@ impl Page {
 
     /// Whether a block can be had without looking for remote frees.
     pub(crate) fn has_room(&self) -> bool {
-        !self.free.is_null() || self.carved < self.reserved || self.holes != [0; 2]
+        !self.free.is_null() || self.carved < self.reserved || self.holes != 0
     }
 
     /// Marks a page without room; it is looked at again when an eighth of it has come home (one block of few).
@@ -329,7 +383,7 @@ impl Page {
         self.free = links.block(list.head);
         let used = before - u32::from(list.count);
         self.used.set(used);
-        if used == 0 && self.holes == [0; 2] {
+        if used == 0 && self.holes == 0 {
             self.start_anew();
         }
         before > self.wake && used <= self.wake
@@ -337,7 +391,6 @@ impl Page {
 
     /// When nothing of it is in use, and it has no holes: blocks are made anew, in order.
     pub(crate) fn start_anew(&mut self) {
-        stats::sub(Counter::UntouchedBytes, self.untouched_bytes());
         self.free = null_mut();
         self.carved.set(0);
         self.flags &= !FRESH;
@@ -380,8 +433,8 @@ impl Page {
     pub(crate) unsafe fn carve(&mut self, want: u32) -> (*mut Block, u32) {
         /// New blocks take at most this much untouched memory at a step.
         const STEP_BYTES: u32 = 4096;
-        let is_untouched = self.flags & (FRESH | REST_PURGED) != 0;
-        let step = if is_untouched { (STEP_BYTES / self.block_bytes).max(1) } else { u32::MAX };
+        let end = (self.carved.get() + 1) * self.block_bytes;
+        let step = if end > self.touched { (STEP_BYTES / self.block_bytes).max(1) } else { u32::MAX };
         let bytes = self.block_bytes as usize;
         let (first, count) = self.carve_untouched(want.min(step));
         // SAFETY: P6: the blocks lie in the page and were never handed out. A block alone needs no link and is not touched: its
@@ -404,20 +457,14 @@ impl Page {
         let count = want.min(self.reserved - carved);
         let first = self.start.wrapping_add(carved as usize * self.block_bytes as usize);
         self.carved.set(carved + count);
-        if self.has(FRESH) {
-            stats::sub(Counter::UntouchedBytes, u64::from(count) * u64::from(self.block_bytes));
-        }
+        self.touch((carved + count) * self.block_bytes);
         self.used += count;
-        self.flags &= !REST_PURGED;
         (first, count)
     }
 
     /// Takes the last `count` carved blocks back, which nobody has touched.
     pub(crate) fn uncarve(&mut self, count: u32) {
         self.carved -= count;
-        if self.has(FRESH) {
-            stats::add(Counter::UntouchedBytes, u64::from(count) * u64::from(self.block_bytes));
-        }
         self.used -= count;
     }
 }

@@ -29,7 +29,7 @@
 
 use core::ptr::null_mut;
 
-use crate::bitmap::last_one_until;
+use crate::bitmap::{Runs, last_one_until};
 use crate::chunk::Chunk;
 use crate::grown::Grown;
 use crate::page::{Kind, Page};
@@ -137,6 +137,20 @@ pub(crate) fn first() -> &'static Region {
 pub(crate) fn all() -> &'static [Region] {
     // ORDER: Acquire pairs with the Release in `grow` (S5).
     &REGIONS[..REGION_COUNT.load(Ordering::Acquire)]
+}
+
+/// Shows each run of slices of a chunk that may be resident, by its start and bytes, until `visit` says false: as they are at some
+/// moment, for threads take and give meanwhile.
+pub(crate) fn for_each_dirty(mut visit: impl FnMut(*mut u8, usize) -> bool) {
+    for region in all() {
+        for chunk in 0..region.frontier() {
+            for (at, count) in Runs(region.chunk(chunk).dirty()) {
+                if !visit(region.slice_start((chunk * CHUNK_SLICES + at) as usize), count as usize * SLICE_BYTES) {
+                    return;
+                }
+            }
+        }
+    }
 }
 
 /// The region that holds an address, and the slice in it.

@@ -51,7 +51,12 @@ pub struct Table {
     pub option_set_text: unsafe extern "C" fn(c_int, *const c_char) -> c_int,
     /// Has a function called on pressure beside all others (not 0), or no more (0). 1, or 0 if that cannot be.
     pub listen: unsafe extern "C" fn(PressureCall, *mut c_void, c_int) -> c_int,
+    /// Shows each range of blocks' memory that may be resident, until [`VisitRange`] answers 0. Nothing else is resident but tables.
+    pub ranges: unsafe extern "C" fn(VisitRange, *mut c_void),
 }
+
+/// What is called with the start and bytes of each range; 0: no more.
+pub type VisitRange = unsafe extern "C" fn(*mut c_void, usize, *mut c_void) -> c_int;
 
 /// The table of this copy.
 pub static OWN: Table = Table {
@@ -69,6 +74,7 @@ pub static OWN: Table = Table {
     option_set,
     option_set_text,
     listen,
+    ranges,
 };
 
 /// [`VERSION`] as a C string.
@@ -188,6 +194,12 @@ extern "C" fn version_text() -> *const c_char {
 unsafe extern "C" fn stats(out: *mut Stats) {
     // SAFETY: the caller keeps the duties of `tessalloc_stats`.
     unsafe { fill(out, &crate::stats()) };
+}
+
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]
+unsafe extern "C" fn ranges(visit: VisitRange, arg: *mut c_void) {
+    // SAFETY: the caller's function may be called with its argument.
+    crate::region::for_each_dirty(|at, bytes| unsafe { visit(at.cast(), bytes, arg) } != 0);
 }
 
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".text.tessalloc_inner"))]

@@ -7,6 +7,7 @@
 //! | `Stacks::line`    | blocks | T7 the last blocks that a page of this owner carved, never touched; in heaps' own records only |
 //! | `limits`          | blocks | T3 grows by `2 × + 4` (or more) at each refill, to 512 blocks or 32 KiB, within [`Opt::ThreadCacheBytes`] |
 //! | `queues`          | pages  | T4 of this owner, by class, linked both ways; all have `IN_QUEUE`               |
+//! | `held`            | pages  | T8 how many of the class are this owner's, up to 255                               |
 //! | `starter`         | –      | T5 the slice whose rest serves a class's first refills, or null                 |
 //! | `remote_classes`  | –      | T6 a one for each class whose blocks other threads have sent home               |
 //!
@@ -20,7 +21,7 @@ use crate::first_class::{self, Handles};
 use crate::heap::{self, DEFAULT};
 use crate::inbox::next_of;
 use crate::options::Opt;
-use crate::page::{FRESH, FULL, IN_QUEUE, Kind, ORPHAN, Page, REST_PURGED, slice_count_of};
+use crate::page::{FRESH, FULL, IN_QUEUE, Kind, ORPHAN, Page, STARTER_UNIT_BYTES, slice_count_for};
 use crate::region::{self, SLICE_BYTES};
 use crate::remote::State;
 use crate::report::check;
@@ -122,6 +123,7 @@ struct Queue {
 pub(crate) struct Theap {
     queues: [Queue; CLASS_COUNT],
     refills: [u8; CLASS_COUNT],
+    held: [u8; CLASS_COUNT],
     limits: [i32; CLASS_COUNT],
     starter: *mut Page,
     remote_classes: [u64; 2],
@@ -144,6 +146,7 @@ impl Theap {
         Self {
             queues: [Queue { first: null_mut(), last: null_mut() }; CLASS_COUNT],
             refills: [0; CLASS_COUNT],
+            held: [0; CLASS_COUNT],
             limits: [0; CLASS_COUNT],
             starter: null_mut(),
             remote_classes: [0; 2],
@@ -155,6 +158,29 @@ impl Theap {
     /// While all limits are 0: what they may grow to is as asked for now.
     pub(crate) fn begin(&mut self) {
         self.budget = Opt::ThreadCacheBytes.value() as i32;
+    }
+
+    /// Puts a page in front of its class's queue, which is the owner's from now on.
+    ///
+    /// # Safety
+    /// - The caller holds the page and the queues, and no queue links the page.
+    unsafe fn hold(&mut self, page: *mut Page) {
+        // SAFETY: T4; the caller's duty.
+        unsafe {
+            let class = usize::from((*page).class);
+            self.queues[class].push_front(page);
+            self.held[class] = self.held[class].saturating_add(1);
+        }
+    }
+
+    /// Counts a page that is about to be the owner's no more.
+    ///
+    /// # Safety
+    /// - The caller holds the page.
+    unsafe fn hold_no_more(&mut self, page: *mut Page) {
+        // SAFETY: set once.
+        let class = usize::from(unsafe { (*page).class });
+        self.held[class] = self.held[class].saturating_sub(1);
     }
 
     /// While all stacks are empty: they grow anew.
@@ -309,7 +335,7 @@ impl Thread {
                 if page.is_null() {
                     break;
                 }
-                if (*page).free.is_null() && (*page).carved == (*page).reserved && (*page).holes != [0; 2] {
+                if (*page).free.is_null() && (*page).carved == (*page).reserved && (*page).holes != 0 {
                     crate::holes::refill_hole(page);
                 }
                 let (first, count) = (*page).take_free(want);
@@ -408,13 +434,13 @@ impl Thread {
 
     /// A new page for a class, in front of its queue; null if memory is out.
     unsafe fn begin_page(&mut self, class: SizeClass) -> *mut Page {
-        let count = slice_count_of(class) as usize;
+        let count = slice_count_for(class, self.theap.held[class.index()]) as usize;
         let Some(run) = first_class::take(self.heap, count, 1) else { return null_mut() };
         let fresh = run.touch(0, count);
         let page = run.page();
         // SAFETY: S1: the slices and their descriptor are this thread's.
         unsafe {
-            (*page).begin_small(run.start(), class, self.token(), fresh);
+            (*page).begin_small(&run, class, self.token(), fresh);
             (*page).set_kind(Kind::Small);
             for slice in run.slice + 1..run.slice + count {
                 // Blocks in the page's other slices find it by `starts`.
@@ -426,7 +452,7 @@ impl Thread {
                 (*page).set_heap(self.heap);
             }
             (*page).flags |= IN_QUEUE;
-            self.theap.queues[class.index()].push_front(page);
+            self.theap.hold(page);
         }
         stats::add(Counter::Pages, 1);
         page
@@ -442,7 +468,7 @@ impl Thread {
             let list = exchange::adopt(page, self.token());
             self.count(-(heap::block_bytes_of(page, list.count) as i64));
             (*page).put_list(list);
-            self.theap.queues[usize::from((*page).class)].push_front(page);
+            self.theap.hold(page);
         }
     }
 
@@ -473,6 +499,7 @@ impl Thread {
             if !exchange::let_go(page) {
                 return false;
             }
+            self.theap.hold_no_more(page);
             (*page).flags &= !FULL;
             let bytes = DEFAULT.settle(page);
             self.count(-(bytes as i64));
@@ -551,7 +578,7 @@ impl Thread {
                 // The only page of its class stays for the next request; the scavenger takes it if none comes.
                 if queue.first != page || queue.last != page {
                     self.release_empty(page);
-                } else if (*page).holes == [0; 2] {
+                } else if (*page).holes == 0 {
                     (*page).start_anew();
                 }
             }
@@ -563,6 +590,7 @@ impl Thread {
         unsafe {
             check!((*page).remote.state() == State::Owned, "an empty page has nothing on its way");
             self.theap.queues[usize::from((*page).class)].unlink(page);
+            self.theap.hold_no_more(page);
             (*page).flags &= !IN_QUEUE;
             heap::release(page);
         }
@@ -674,6 +702,8 @@ impl Thread {
                 Block::set_next((*page).start.add(block).cast(), next);
             }
             (*page).carved.set(end.div_ceil(16) as u32);
+            // The blocks, and the table behind all of them.
+            (*page).touch((end + SLICE_BYTES - STARTER_TABLE_AT) as u32);
             (*page).used += count;
             Refill { first: (*page).start.add(at).cast(), count, is_fresh: false }
         }
@@ -681,12 +711,14 @@ impl Thread {
 
     unsafe fn begin_starter(&mut self) -> bool {
         let Some(run) = region::take(1, 1) else { return false };
-        run.touch(0, 1);
+        let fresh = run.touch(0, 1);
         let page = run.page();
         // SAFETY: S1: the slice and its descriptor are this thread's.
         unsafe {
-            (*page).begin(run.start(), SizeClass::SPECIAL, self.token(), (SLICE_BYTES / 16) as u32);
+            let reserved = (SLICE_BYTES / STARTER_UNIT_BYTES) as u32;
+            (*page).begin(run.start(), SizeClass::SPECIAL, self.token(), reserved);
             (*page).set_kind(Kind::Starter);
+            (*page).begin_touched(fresh);
         }
         stats::add(Counter::Pages, 1);
         self.count(SLICE_BYTES as i64);
@@ -783,7 +815,7 @@ impl Thread {
                 (*page).used.set(0);
                 (*page).wake = 0;
                 (*page).start_anew();
-                (*page).flags = (*page).flags & !(FULL | REST_PURGED) | IN_QUEUE;
+                (*page).flags = (*page).flags & !FULL | IN_QUEUE;
                 (*page).remote.reset(State::Owned);
             });
             while !self.theap.full.is_null() {

@@ -24,7 +24,7 @@ use crate::heaps::HeapId;
 use crate::holes::{self, BLOCKS_MAX, for_each_one};
 use crate::offset;
 use crate::os;
-use crate::page::{Kind, Page, PageLinks, slice_count_of};
+use crate::page::{Kind, Page, PageLinks};
 use crate::region::{self, Region, SLICE_BYTES};
 use crate::remote::List;
 use crate::report;
@@ -517,7 +517,7 @@ impl Walk<'_> {
                     self.noted.used = holes::used_bits(page);
                     self.noted.info = PageInfo {
                         address: (*page).start,
-                        bytes: slice_count_of((*page).class()) as usize * SLICE_BYTES,
+                        bytes: (*page).slice_count() * SLICE_BYTES,
                         block_bytes: (*page).block_bytes as usize,
                         used: (*page).used.get() as usize,
                         capacity: (*page).carved.get() as usize,

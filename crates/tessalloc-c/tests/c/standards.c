@@ -253,6 +253,12 @@ static void trim_says_whether(void) {
   CHECK(malloc_trim(0) == 0 || malloc_trim(0) == 0);
 }
 
+static int add_range(void *at, size_t bytes, void *sum) {
+  CHECK(bytes > 0 && aligned_to(at, 65536));
+  *(size_t *)sum += bytes;
+  return 1;
+}
+
 static void own_functions(void) {
   CHECK(strchr(tessalloc_version(), '.'));
   tessalloc_stats_t stats;
@@ -273,6 +279,9 @@ static void own_functions(void) {
   stats.struct_bytes = sizeof stats;
   table->stats(&stats);
   CHECK(stats.version == 2);
+  size_t in_ranges = 0;
+  table->ranges(add_range, &in_ranges);
+  CHECK(in_ranges > 0 && in_ranges % 65536 == 0);
   tessalloc_page_stats_t pages = {.struct_bytes = sizeof pages};
   table->page_stats(&pages, NULL, NULL);
   CHECK(pages.version == 1 && pages.struct_bytes == sizeof pages);

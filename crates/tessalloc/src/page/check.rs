@@ -5,22 +5,29 @@ use crate::holes::BLOCKS_MAX;
 use crate::os;
 
 impl Page {
-    /// Checks P2–P4, P6, P7 and P10. Returns the bytes of its blocks that are handed out.
+    /// Checks P2–P4, P6, P7, P10 and P13. Returns the bytes of its blocks that are handed out.
     ///
     /// # Safety
     /// - The caller holds the page, a page of small blocks.
     pub(crate) unsafe fn check_all(&self) -> u64 {
         let bytes = self.block_bytes as usize;
-        let page_bytes = slice_count_of(self.class()) as usize * SLICE_BYTES;
+        let page_bytes = self.slice_count() * SLICE_BYTES;
         assert!(matches!(self.kind(), Kind::Small | Kind::Offset | Kind::Sampled), "P8: a page of equal blocks");
         assert!(self.start.addr().is_multiple_of(SLICE_BYTES), "P2: the page starts on a slice");
         assert_eq!(bytes, self.class().block_bytes(), "P7: the block size is the class's");
         assert_eq!(self.reserved as usize, page_bytes / bytes, "P6: as many blocks as fit");
         assert!(self.used.get() <= self.carved.get() && self.carved <= self.reserved, "P6: used ≤ carved ≤ reserved");
 
+        let touched = self.touched as usize;
+        assert!(
+            touched >= self.carved.get() as usize * bytes && touched <= page_bytes,
+            "P13: carved blocks are touched"
+        );
+        assert!(touched.is_multiple_of(os::page_bytes()), "P13: what is touched are whole OS pages");
+
         let is_withdrawn = |index: usize| {
             (index * bytes / os::page_bytes()..=((index + 1) * bytes - 1) / os::page_bytes())
-                .any(|unit| self.holes[unit / 64] >> (unit % 64) & 1 == 1)
+                .any(|unit| self.holes >> unit & 1 == 1)
         };
         let mut is_free = [0_u64; BLOCKS_MAX / 64];
         let (mut block, mut free) = (self.free, 0);
@@ -37,7 +44,7 @@ impl Page {
             block = unsafe { Block::next(block) };
         }
         let mut withdrawn = 0;
-        if self.holes != [0; 2] {
+        if self.holes != 0 {
             let (carved, reserved) = (self.carved.get() as usize, self.reserved as usize);
             withdrawn = (0..carved).filter(|index| is_withdrawn(*index)).count() as u32;
             assert!(!(carved..reserved).any(is_withdrawn), "P10: holes are of carved blocks");
@@ -53,8 +60,30 @@ mod tests {
     use super::*;
     use crate::holes;
     use crate::region::{self, Run};
+    use crate::size_class::CLASS_COUNT;
     use std::sync::{MutexGuard, PoisonError};
     use std::vec::Vec;
+
+    #[test]
+    fn pages_begin_small_and_fit_their_blocks() {
+        for class in (1..CLASS_COUNT).map(SizeClass::from_index) {
+            let bytes = class.block_bytes();
+            let counts: Vec<usize> = (0..=u8::MAX).map(|held| slice_count_for(class, held) as usize).collect();
+            assert!(counts.is_sorted(), "a thread with more pages gets no smaller ones, {bytes} B");
+            assert!(counts[255] <= PAGE_SLICES_MAX as usize && counts[255] * SLICE_BYTES <= 1 << 19);
+            for (held, count) in counts.iter().enumerate() {
+                assert!(
+                    *count == counts[0] || *count <= counts[..held].iter().sum(),
+                    "no more than is held, {bytes} B"
+                );
+                let left = count * SLICE_BYTES % bytes;
+                assert!(left * 5 <= count * SLICE_BYTES, "a fifth is left over at most, {bytes} B in {count} slices");
+            }
+            let well = |count: usize| count * SLICE_BYTES % bytes * 8 <= count * SLICE_BYTES;
+            let fewest = (1..=PAGE_SLICES_MAX as usize).find(|count| well(*count)).unwrap_or(1);
+            assert_eq!(counts[0], fewest, "the fewest that fit well, {bytes} B");
+        }
+    }
 
     /// A page that no theap knows of.
     struct Lone {
@@ -67,12 +96,12 @@ mod tests {
         fn new(bytes: usize) -> Lone {
             let quiet = region::QUIET.lock().unwrap_or_else(PoisonError::into_inner);
             let class = SizeClass::of_bytes(bytes);
-            let run = region::take(slice_count_of(class) as usize, 1).expect("address space is plenty");
+            let run = region::take(slice_count_for(class, u8::MAX) as usize, 1).expect("address space is plenty");
             let fresh = run.touch(0, run.count);
             let page = run.page();
             // SAFETY: the run's descriptor, taken just now.
             unsafe {
-                (*page).begin_small(run.start(), class, 0, fresh);
+                (*page).begin_small(&run, class, 0, fresh);
                 (*page).set_kind(Kind::Small);
             }
             Lone { run, page, _quiet: quiet }
@@ -107,7 +136,7 @@ mod tests {
     impl Drop for Lone {
         fn drop(&mut self) {
             let page = self.page();
-            let holes = page.holes[0].count_ones() + page.holes[1].count_ones();
+            let holes = page.holes.count_ones();
             crate::stats::sub(crate::stats::Counter::HoleBytes, u64::from(holes) * os::page_bytes() as u64);
             page.set_kind(Kind::Free);
             self.run.give();
@@ -149,7 +178,7 @@ mod tests {
                 }
             }
             lone.check();
-            assert_eq!((page.used.get(), page.holes), (page.reserved, [0; 2]));
+            assert_eq!((page.used.get(), page.holes), (page.reserved, 0));
             let mut all: Vec<*mut Block> = blocks.iter().step_by(97).chain(&again).copied().collect();
             all.sort();
             assert_eq!(all, blocks, "every block is handed out once");
@@ -217,20 +246,20 @@ mod tests {
     #[test]
     #[should_panic(expected = "P3: a free block lies in no hole")]
     fn pages_check_tells_a_hole_under_a_free_block() {
-        tells(|page, _| page.holes[0] |= 1);
+        tells(|page, _| page.holes |= 1);
     }
 
     #[test]
     #[should_panic(expected = "P4, P10")]
     fn pages_check_tells_a_hole_that_is_forgotten() {
-        tells(|page, _| page.holes = [0; 2]);
+        tells(|page, _| page.holes = 0);
     }
 
     #[test]
     #[should_panic(expected = "P10: holes are of carved blocks")]
     fn pages_check_tells_a_hole_behind_what_was_carved() {
         let lone = Lone::new(512);
-        lone.page().holes[0] |= 1;
+        lone.page().holes |= 1;
         lone.check();
     }
 }

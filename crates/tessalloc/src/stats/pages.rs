@@ -3,7 +3,7 @@
 //! The walk reads words that are atomic, of descriptors that are never unmapped, and holds nothing: a page that is begun or given
 //! back meanwhile may be counted, or not, or with a block count of a moment later.
 
-use crate::page::{Kind, Page, slice_count_of};
+use crate::page::{Kind, Page};
 use crate::region::{self, CHUNK_SLICES, SLICE_BYTES};
 use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::sync::Ordering;
@@ -14,6 +14,7 @@ struct Row {
     ownerless: u32,
     used: u64,
     made: u64,
+    fit: u64,
 }
 
 /// Figures by size class and by kind of page, of one moment. Taken by [`page_stats`](crate::page_stats).
@@ -116,14 +117,13 @@ impl PageStats {
 
     fn class(&self, index: usize) -> ClassStats {
         let (row, class) = (&self.rows[index], SizeClass::from_index(index));
-        let blocks_fit = u64::from(row.pages) * fit(class);
         ClassStats {
             block_bytes: class.block_bytes() as u64,
             pages: u64::from(row.pages),
             ownerless_pages: u64::from(row.ownerless),
             blocks_used: row.used,
             blocks_made: row.made,
-            blocks_fit,
+            blocks_fit: row.fit,
         }
     }
 
@@ -133,10 +133,11 @@ impl PageStats {
         let is_in_place = page.kind == Kind::Offset as u8 || page.kind == Kind::Sampled as u8 || is_guarded;
         let is_of_class = page.kind == Kind::Small as u8 || is_in_place && page.class != 0;
         if is_of_class {
-            let made = page.carved.min(fit(SizeClass::from_index(page.class)));
+            let made = page.carved.min(page.fit);
             let row = &mut self.rows[page.class];
             row.pages += 1;
             row.ownerless += u32::from(page.is_ownerless && page.kind == Kind::Small as u8);
+            row.fit += page.fit;
             row.made += made;
             row.used += page.used.min(made);
         } else if page.kind == Kind::Starter as u8 {
@@ -159,6 +160,7 @@ struct Seen {
     is_ownerless: bool,
     used: u64,
     carved: u64,
+    fit: u64,
 }
 
 impl Seen {
@@ -174,20 +176,15 @@ impl Seen {
                 is_ownerless: (*page).owner.load(Ordering::Relaxed) == 0,
                 used: u64::from((*page).used.get()),
                 carved: u64::from((*page).carved.get()),
+                fit: u64::from((*page).fit_seen.load(Ordering::Relaxed)),
             }
         }
     }
 }
 
-/// Blocks that fit into a page; 0 for the special class, which has none.
-fn fit(class: SizeClass) -> u64 {
-    let bytes = slice_count_of(class) as usize * SLICE_BYTES;
-    bytes.checked_div(class.block_bytes()).unwrap_or(0) as u64
-}
-
 /// Counts the pages that `is_counted` chooses: all, or those of a heap. It gets descriptors of which nothing is held. Bound: the chunks ever used, and 64 descriptors in each.
 pub(crate) fn count(is_counted: impl Fn(*const Page) -> bool) -> PageStats {
-    const NONE: Row = Row { pages: 0, ownerless: 0, used: 0, made: 0 };
+    const NONE: Row = Row { pages: 0, ownerless: 0, used: 0, made: 0, fit: 0 };
     let mut found = PageStats {
         rows: [NONE; CLASS_COUNT],
         mixed_pages: 0,

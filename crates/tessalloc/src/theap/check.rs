@@ -4,7 +4,7 @@ use super::*;
 use crate::sync::Ordering;
 
 impl Thread {
-    /// Checks T1–T5, and each page of a queue or of the list of full ones by its own check. Returns how many pages there are.
+    /// Checks T1–T5, T7, T8, and each page of a queue or of the list of full ones by its own check. Returns how many pages there are.
     ///
     /// # Safety
     /// - The caller is this thread, or nobody else can be in its gate or its stacks.
@@ -46,6 +46,7 @@ impl Thread {
         }
 
         let mut pages = 0;
+        let mut held = [0usize; CLASS_COUNT];
         // SAFETY: the caller holds the pages of this thread.
         unsafe {
             for class in 1..CLASS_COUNT {
@@ -57,6 +58,7 @@ impl Thread {
                     assert_eq!((*page).wake, 0, "P5: a page in a queue is looked at when it is empty");
                     self.check_owned(page, previous);
                     pages += 1;
+                    held[usize::from((*page).class)] += 1;
                     previous = page;
                     page = (*page).next;
                 }
@@ -69,6 +71,7 @@ impl Thread {
                 assert!((*page).used > (*page).wake, "P5: a full page that has room again is in a queue");
                 self.check_owned(page, previous);
                 pages += 1;
+                held[usize::from((*page).class)] += 1;
                 previous = page;
                 page = (*page).next;
             }
@@ -82,6 +85,8 @@ impl Thread {
                 pages += 1;
             }
         }
+        let held = held.map(|count| count.min(255) as u8);
+        assert_eq!(self.theap.held, held, "T8: the owner's pages are counted");
         pages
     }
 
@@ -287,6 +292,12 @@ mod tests {
         let page = |own: &mut Thread| own.theap.queues[class()].first;
         // SAFETY: a page of this thread.
         tells(|own| unsafe { (*page(own)).flags &= !IN_QUEUE }, |own, ()| unsafe { (*page(own)).flags |= IN_QUEUE });
+    }
+
+    #[test]
+    #[should_panic(expected = "T8: the owner's pages are counted")]
+    fn theaps_check_tells_a_page_that_was_not_counted() {
+        tells(|own| own.theap.held[class()] -= 1, |own, ()| own.theap.held[class()] += 1);
     }
 
     #[test]
