@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
     let program = Program::of_bytes(data);
     let steps = program.steps().filter(|step| match step {
         Step::Switch { .. } | Step::EndThread { .. } => false,
-        Step::Purge | Step::Walk | Step::Check => is_slow,
+        Step::Purge | Step::Walk | Step::Check | Step::Sample { .. } => is_slow,
         _ => true,
     });
     let last = is_slow.then_some(Step::Check);

@@ -3,6 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::{NonNull, null_mut};
 
+use tessalloc::guarded::{self, GuardOptions};
+use tessalloc::profile;
 use tessalloc::raw::{self, SizedBlock};
 use tessalloc::{Heap, HeapOptions, Tessalloc, Which};
 
@@ -57,6 +59,8 @@ pub unsafe trait Face {
     fn purge(&self);
     /// The calling thread has nothing to do for a while.
     fn idle(&self);
+    /// Begins or ends a profile, or the guarding of blocks; both end for `None`.
+    fn sample(&self, way: Option<u8>);
     /// A block.
     fn allocate(&self, heap: Option<&Self::Heap>, way: u8, request: Request) -> Given;
     /// The block with another size. `heap` is where it goes if it moves; `is_of_heap` says whether it is of that heap now.
@@ -139,6 +143,24 @@ unsafe impl Face for Crate {
 
     fn idle(&self) {
         tessalloc::thread_idle();
+    }
+
+    fn sample(&self, way: Option<u8>) {
+        match way.map(|way| (way & 3, way)) {
+            None => {
+                profile::stop();
+                guarded::stop();
+            }
+            Some((0, _)) => profile::stop(),
+            Some((1, _)) => guarded::stop(),
+            Some((2, way)) => {
+                profile::start(1 << (way >> 4)).expect("memory for a profile");
+            }
+            Some((_, way)) => {
+                // Not to the byte: blocks would be less aligned than C has it.
+                guarded::start(&GuardOptions::new().rate(1 << (way >> 6)).sizes(0, 1 << 20).seed(way.into()));
+            }
+        }
     }
 
     fn allocate(&self, heap: Option<&Heap>, way: u8, request: Request) -> Given {

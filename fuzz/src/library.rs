@@ -148,6 +148,8 @@ library! {
     tessalloc_option_set_text(c_int, *const c_char) -> c_int;
     tessalloc_option_info(c_int, *mut c_void) -> c_int;
     tessalloc_ctl(*const c_char, *mut c_void, *mut usize, *const c_void, usize) -> c_int;
+    tessalloc_profile_start(u64) -> c_int;
+    tessalloc_profile_stop();
     tessalloc_buffer_over(*mut c_void, usize) -> *mut c_void;
     tessalloc_buffer_malloc(*mut c_void, usize) -> Block;
     tessalloc_buffer_calloc(*mut c_void, usize, usize) -> Block;
@@ -224,6 +226,16 @@ unsafe impl Face for Library {
     fn idle(&self) {
         // SAFETY: no duties.
         unsafe { (self.tessalloc_thread_idle)() };
+    }
+
+    fn sample(&self, way: Option<u8>) {
+        // SAFETY: no duties; null are the default options.
+        unsafe {
+            match way.map(|way| (way & 1, way)) {
+                None | Some((0, _)) => (self.tessalloc_profile_stop)(),
+                Some((_, way)) => drop((self.tessalloc_profile_start)(1 << (way >> 4))),
+            }
+        }
     }
 
     fn allocate(&self, heap: Option<&Heap>, way: u8, request: Request) -> Given {

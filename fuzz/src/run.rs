@@ -242,6 +242,10 @@ impl<'a, F: Face> Run<'a, F> {
                 self.done.operations += 1;
                 self.face.idle();
             }
+            Step::Sample { way } => {
+                self.done.operations += 1;
+                self.face.sample(Some(way));
+            }
             Step::Give { which } => self.give(which),
             Step::Take => {
                 let taken = self.lock().pop();
@@ -545,9 +549,10 @@ impl<'a, F: Face> Run<'a, F> {
         if !unsafe { self.face.walk(&mut |at, bytes| told.push((at, at + bytes))) } {
             return;
         }
-        let given =
-            self.lock().iter().map(|block| (block.at.addr(), block.at.addr() + block.usable)).collect::<Vec<_>>();
-        let mut known: Vec<_> = self.ends.iter().map(|(at, end)| (*at, *end)).chain(given).collect();
+        let given = self.lock();
+        let all = self.blocks.iter().chain(given.iter());
+        let mut known: Vec<_> = all.map(|block| (block.at.addr(), block.at.addr() + block.usable)).collect();
+        drop(given);
         known.sort_unstable();
         told.sort_unstable();
         self.done.walked += known.len() as u64;
@@ -571,6 +576,7 @@ impl<'a, F: Face> Run<'a, F> {
     /// Checks the contents of all that is left, and frees it.
     pub(crate) fn finish(&mut self) {
         self.step = None;
+        self.face.sample(None);
         while !self.blocks.is_empty() {
             self.free(self.blocks.len() - 1, self.blocks.len() as u8);
         }
@@ -592,6 +598,7 @@ impl<'a, F: Face> Run<'a, F> {
 impl<F: Face> Drop for Run<'_, F> {
     /// After a failure: leaves no block behind, so that smaller programs are tried in a process as it was.
     fn drop(&mut self) {
+        self.face.sample(None);
         for block in self.blocks.drain(..).filter(|block| block.heap.is_none()) {
             // SAFETY: a block in use, as far as can be told after a failure.
             unsafe { self.face.free(None, 4, Known { by_layout: false, ..block.known() }) };

@@ -108,6 +108,10 @@ pub enum Step {
     },
     /// Takes one that another gave.
     Take,
+    /// Begins or ends a profile, or the guarding of blocks.
+    Sample {
+        way: u8,
+    },
     /// Compares the blocks that a walk tells with the model's.
     Walk,
     /// The core's own invariants.
@@ -198,7 +202,8 @@ impl Step {
             241 => Step::Purge,
             242..=243 => Step::Idle,
             244..=247 => Step::Give { which },
-            248..=251 => Step::Take,
+            248..=249 => Step::Take,
+            250..=251 => Step::Sample { way },
             252..=253 => Step::Walk,
             _ => Step::Check,
         }

@@ -21,8 +21,10 @@ const STEPS_A_VISIT: usize = 2;
 pub fn walk_while(crew: &mut Crew, data: &[u8]) {
     let Some((&[part, kind, ..], rest)) = data.split_first_chunk::<8>() else { return };
     let program = Program::of_bytes(rest);
-    let steps: Vec<Step> =
-        program.steps().filter(|step| !matches!(step, Step::Purge | Step::EndThread { .. })).collect();
+    let steps: Vec<Step> = program
+        .steps()
+        .filter(|step| !matches!(step, Step::Purge | Step::EndThread { .. } | Step::Sample { .. }))
+        .collect();
     let first = steps.len() * usize::from(part) / 256;
     let exchange = Exchange::default();
     let mut run = Run::new(&Crate, &exchange, false);

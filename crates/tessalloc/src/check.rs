@@ -145,6 +145,8 @@ impl Found {
                     assert!((*page).carved.get() <= (*page).reserved, "N1: what is used was taken");
                 }
                 Kind::Warm => (self.large, self.warm) = (self.large + 1, self.warm + 1),
+                // In quarantine, and nobody's.
+                Kind::Guarded if (*page).used == 0 => {}
                 _ => {
                     self.places += 1;
                     let is_run = (*page).block_bytes == 0;
@@ -219,6 +221,7 @@ unsafe fn handed_out(page: *mut Page) -> u64 {
     unsafe {
         match (*page).kind() {
             Kind::Free => 0,
+            Kind::Guarded if (*page).used == 0 => 0,
             // While its thread lives. ORDER: Relaxed: nobody writes.
             Kind::Starter if (*page).owner.load(Ordering::Relaxed) == 0 || (*page).has(ORPHAN) => 0,
             Kind::Starter => SLICE_BYTES as u64,
