@@ -91,7 +91,7 @@ interface Made {
   /** The newest glibc that the binaries ask for. */
   glibc?: string | undefined
   tarball?: Packed
-  /** What was seen of it in use; `linked`: nothing here runs it. */
+  /** What was seen of it in use, or that nothing here runs it. */
   seen?: string
 }
 
@@ -110,7 +110,7 @@ function attempt(made: Made, what: string, work: () => void): void {
 /** Packs the main package and those of `platforms`, whose binaries are there. Tarballs, the main one first. */
 async function packAll(out: string, all: readonly Made[]): Promise<Packed> {
   mkdirSync(out, { recursive: true })
-  const published = all.map(({ platform }) => platform).filter(({ proof }) => proof !== 'linked')
+  const published = all.map(({ platform }) => platform).filter(({ proof }) => proof !== 'none')
   const own = stage('tessalloc', root, publishedManifest(published), out, ['README.md'])
   const tarball = pack(own, out)
   const binaries: Staged[] = []
@@ -140,7 +140,7 @@ async function release(out: string, wanted: readonly Platform[]): Promise<void> 
   const { path } = await packAll(out, built)
   for (const made of built) {
     attempt(made, 'running', () => {
-      made.seen = runPlatform(made.platform, [path, made.tarball?.path ?? '']) ?? 'linked, never run'
+      made.seen = runPlatform(made.platform, [path, made.tarball?.path ?? '']) ?? 'looked into, never run'
     })
   }
   const table = new Table({ head: ['platform', 'packed', 'unpacked', 'glibc', 'seen'] })

@@ -77,7 +77,7 @@ export function missingPackage(platform: string, isInstalled: (platform: string)
       `Cannot load tessalloc: there are binaries for ${names}, this is ${platform}. Arenas, heaps and pools work here too, on memory of JavaScript`,
     )
   }
-  if (row.proof === 'linked') {
+  if (row.proof === 'none') {
     return new TessallocError(
       'ERR_TESSALLOC_UNSUPPORTED',
       `Cannot load tessalloc: the binaries for ${platform} were never run, so they are not installed by themselves. ` +

@@ -6,7 +6,7 @@
 // | `triple` | the target that Rust builds                                                                                 |
 // | `files`  | what lies beside the add-on: the preload library where the system can preload, and the static library       |
 // | `proof`  | `tested`: all tests run on it. `run`: built here, and run by an emulator or under the other C library.      |
-// |          | `linked`: built here, never run; installed only by name                                                     |
+// |          | `none`: nothing here has run its add-on; installed only by name                                           |
 import { inElf, type LibcName } from './elf.ts'
 
 /** One row of {@link platforms}. */
@@ -14,7 +14,7 @@ export interface Platform {
   readonly name: string
   readonly triple: string
   readonly files: readonly LibraryName[]
-  readonly proof: 'tested' | 'run' | 'linked'
+  readonly proof: 'tested' | 'run' | 'none'
 }
 
 /** A library of the platform's folder. */
@@ -24,19 +24,19 @@ const elf = ['libtessalloc.so', 'libtessalloc.a'] as const
 
 export const platforms: readonly Platform[] = [
   { name: 'linux-x64-gnu', triple: 'x86_64-unknown-linux-gnu', files: elf, proof: 'tested' },
-  { name: 'linux-arm64-gnu', triple: 'aarch64-unknown-linux-gnu', files: elf, proof: 'linked' },
+  { name: 'linux-arm64-gnu', triple: 'aarch64-unknown-linux-gnu', files: elf, proof: 'none' },
   { name: 'linux-x64-musl', triple: 'x86_64-unknown-linux-musl', files: elf, proof: 'run' },
-  { name: 'linux-arm64-musl', triple: 'aarch64-unknown-linux-musl', files: elf, proof: 'linked' },
+  { name: 'linux-arm64-musl', triple: 'aarch64-unknown-linux-musl', files: elf, proof: 'none' },
   // Named as Node on Windows wants it; what is built is `gnu`, whose Node-API is the same plain C. There is no preloading.
-  { name: 'win32-x64-msvc', triple: 'x86_64-pc-windows-gnu', files: [], proof: 'linked' },
-  { name: 'win32-arm64-msvc', triple: 'aarch64-pc-windows-gnullvm', files: [], proof: 'linked' },
-  { name: 'darwin-arm64', triple: 'aarch64-apple-darwin', files: [], proof: 'linked' },
-  { name: 'darwin-x64', triple: 'x86_64-apple-darwin', files: [], proof: 'linked' },
-  { name: 'freebsd-x64', triple: 'x86_64-unknown-freebsd', files: [], proof: 'linked' },
+  { name: 'win32-x64-msvc', triple: 'x86_64-pc-windows-gnu', files: [], proof: 'none' },
+  { name: 'win32-arm64-msvc', triple: 'aarch64-pc-windows-gnullvm', files: [], proof: 'none' },
+  { name: 'darwin-arm64', triple: 'aarch64-apple-darwin', files: [], proof: 'none' },
+  { name: 'darwin-x64', triple: 'x86_64-apple-darwin', files: [], proof: 'none' },
+  { name: 'freebsd-x64', triple: 'x86_64-unknown-freebsd', files: [], proof: 'none' },
 ]
 
 /** The platforms whose packages the main one asks for. */
-export const released: readonly Platform[] = platforms.filter(({ proof }) => proof !== 'linked')
+export const released: readonly Platform[] = platforms.filter(({ proof }) => proof !== 'none')
 
 /** Name of the package for a platform. */
 export function packageOf(platform: string): string {
