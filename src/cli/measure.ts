@@ -39,14 +39,16 @@ const windowMs = 500
 const quietWorkMs = 50
 /** A quiet command that works this much a window is at work again: 25 % of one core. */
 const busyWorkMs = 125
+/** What a millisecond of waiting for a processor counts: one thread that waits all the time is at work, a timer that waits now and then is not. */
+const waitShare = 0.25
 /** Whoever has used this much CPU, or is quiet, has been through the loader. */
 const loadedCpuMs = 200
 const killAfterMs = 5000
 const errorTextMax = 4000
 
 /**
- * Finds the moment a command stops working. Work is the CPU time that its threads used, with the time they waited for a processor:
- * on a machine that does much else, who works does little else than wait.
+ * Finds the moment a command stops working. Work is the CPU time that its threads used, with a share of the time they waited for a
+ * processor: on a machine that does much else, who works does little else than wait.
  */
 export class ActivityWatch {
   readonly #recent: [ms: number, workMs: number][] = []
@@ -130,7 +132,7 @@ export async function measure(command: readonly string[], options: MeasureOption
           treeCpuMs,
           processes.reduce((sum, state) => sum + state.cpuMs, 0),
         )
-        watch.add(ms, treeCpuMs + waits.read(processes.map((state) => state.pid)))
+        watch.add(ms, treeCpuMs + waitShare * waits.read(processes.map((state) => state.pid)))
         preloaded ||= processes.some((state) => library !== null && hasMapped(state.pid, library))
         const isLoaded = watch.quietSinceMs !== undefined || treeCpuMs >= loadedCpuMs
         if (!preloaded && isLoaded && ms > 1000) throw notPreloaded(program, options.library)
