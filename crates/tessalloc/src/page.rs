@@ -433,8 +433,8 @@ impl Page {
     pub(crate) unsafe fn carve(&mut self, want: u32) -> (*mut Block, u32) {
         /// New blocks take at most this much untouched memory at a step.
         const STEP_BYTES: u32 = 4096;
-        let end = (self.carved.get() + 1) * self.block_bytes;
-        let step = if end > self.touched { (STEP_BYTES / self.block_bytes).max(1) } else { u32::MAX };
+        let touched = (self.touched / self.block_bytes).saturating_sub(self.carved.get());
+        let step = (STEP_BYTES / self.block_bytes).max(touched).max(1);
         let bytes = self.block_bytes as usize;
         let (first, count) = self.carve_untouched(want.min(step));
         // SAFETY: P6: the blocks lie in the page and were never handed out. A block alone needs no link and is not touched: its
