@@ -2,11 +2,12 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::{NonNull, null_mut};
+use std::sync::LazyLock;
 
 use tessalloc::guarded::{self, GuardOptions};
 use tessalloc::profile;
 use tessalloc::raw::{self, SizedBlock};
-use tessalloc::{Heap, HeapOptions, Tessalloc, Which};
+use tessalloc::{Arena, ArenaOptions, Heap, HeapOptions, Tessalloc, Which};
 
 use crate::step::{Request, Zeroed};
 
@@ -38,6 +39,26 @@ pub struct Given {
     pub rezeroed: bool,
 }
 
+/// What a heap is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// Like the default one.
+    Plain,
+    /// Its blocks read zero.
+    Zeroed,
+    /// It hands out no more than so many bytes.
+    Limited(u64),
+    /// It has an arena to itself, and nothing beyond.
+    InArena,
+}
+
+impl Flavour {
+    /// Whether it may have no block though there is memory.
+    pub fn may_refuse(self) -> bool {
+        matches!(self, Flavour::Limited(_) | Flavour::InArena)
+    }
+}
+
 /// The allocator's functions by what they do. `way` chooses among those that do the same; `heap` is `None` for the default heap.
 ///
 /// # Safety
@@ -45,8 +66,8 @@ pub struct Given {
 pub unsafe trait Face {
     /// A first-class heap.
     type Heap;
-    /// A heap with a hard limit, or whose blocks read zero.
-    fn new_heap(&self, zeroes: bool, hard_limit: Option<u64>) -> Option<Self::Heap>;
+    /// A heap.
+    fn new_heap(&self, flavour: Flavour) -> Option<Self::Heap>;
     /// Its blocks become the default heap's.
     fn delete(&self, heap: Self::Heap);
     /// Its blocks are gone.
@@ -108,6 +129,12 @@ pub unsafe trait Face {
 #[derive(Clone, Copy, Debug)]
 pub struct Crate;
 
+/// Where heaps of [`Flavour::InArena`] lie, all of them.
+static ARENA: LazyLock<Arena> = LazyLock::new(|| {
+    Arena::reserve(ARENA_BYTES, &ArenaOptions::new().name("programs").exclusive(true)).expect("address space")
+});
+const ARENA_BYTES: usize = 24 << 20;
+
 /// A layout where there can be one: `GlobalAlloc` takes none of size 0.
 fn layout(size: usize, align: usize) -> Option<Layout> {
     Layout::from_size_align(size, align).ok().filter(|layout| layout.size() > 0)
@@ -117,8 +144,15 @@ fn layout(size: usize, align: usize) -> Option<Layout> {
 unsafe impl Face for Crate {
     type Heap = Heap;
 
-    fn new_heap(&self, zeroes: bool, hard_limit: Option<u64>) -> Option<Heap> {
-        HeapOptions::new().zeroed(zeroes).hard_limit(hard_limit.unwrap_or(u64::MAX)).build().ok()
+    fn new_heap(&self, flavour: Flavour) -> Option<Heap> {
+        let options = HeapOptions::new();
+        match flavour {
+            Flavour::Plain => options.build(),
+            Flavour::Zeroed => options.zeroed(true).build(),
+            Flavour::Limited(bytes) => options.hard_limit(bytes).build(),
+            Flavour::InArena => options.build_in(&ARENA),
+        }
+        .ok()
     }
 
     fn delete(&self, heap: Heap) {

@@ -3,8 +3,9 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::{size_of, transmute_copy};
 use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
 
-use crate::face::{Face, Given, Known};
+use crate::face::{Face, Flavour, Given, Known};
 use crate::step::{Request, Zeroed};
 
 /// What C's functions align to.
@@ -181,17 +182,24 @@ fn heap_or_main(library: &Library, heap: Option<&Heap>) -> Heap {
 unsafe impl Face for Library {
     type Heap = Heap;
 
-    fn new_heap(&self, zeroes: bool, hard_limit: Option<u64>) -> Option<Heap> {
+    fn new_heap(&self, flavour: Flavour) -> Option<Heap> {
+        static ARENA: OnceLock<usize> = OnceLock::new();
+        // SAFETY: null are the default options: an arena that everyone takes from.
+        let arena =
+            || ARENA.get_or_init(|| unsafe { (self.tessalloc_arena_reserve)(24 << 20, null()) }.expose_provenance());
         let options = HeapOptions {
             struct_bytes: size_of::<HeapOptions>() as u32,
-            zeroed: u32::from(zeroes),
+            zeroed: u32::from(flavour == Flavour::Zeroed),
             name: null(),
             tag: 0,
             soft_limit_bytes: 0,
-            hard_limit_bytes: hard_limit.unwrap_or(0),
+            hard_limit_bytes: if let Flavour::Limited(bytes) = flavour { bytes } else { 0 },
             on_limit: null(),
             on_limit_argument: null(),
-            arena: null_mut(),
+            arena: match flavour {
+                Flavour::InArena => std::ptr::with_exposed_provenance_mut(*arena()),
+                _ => null_mut(),
+            },
         };
         // SAFETY: the structure says how long it is.
         let heap = unsafe { (self.tessalloc_heap_new_with)(&options) };

@@ -13,7 +13,7 @@ use std::sync::Mutex;
 
 use crate::content;
 use crate::crew::{CREW_SIZE, Crew};
-use crate::face::{Face, Known};
+use crate::face::{Face, Flavour, Known};
 use crate::step::{Request, Step, Zeroed};
 
 /// Heaps that a program has at a time.
@@ -54,8 +54,13 @@ impl Block {
 
 struct Slot<H> {
     heap: H,
-    zeroes: bool,
-    is_limited: bool,
+    flavour: Flavour,
+}
+
+impl<H> Slot<H> {
+    fn zeroes(&self) -> bool {
+        self.flavour == Flavour::Zeroed
+    }
 }
 
 /// Where programs that run at the same time hand blocks to one another.
@@ -280,12 +285,13 @@ impl<'a, F: Face> Run<'a, F> {
 
     fn have_heap(&mut self, slot: usize, flavour: u8) {
         if self.heaps[slot].is_none() {
-            let (zeroes, is_limited) = (flavour & 12 == 4, flavour & 12 == 8);
-            let Some(heap) = self.face.new_heap(zeroes, is_limited.then_some(HEAP_LIMIT)) else {
+            let flavours = [Flavour::Plain, Flavour::Zeroed, Flavour::Limited(HEAP_LIMIT), Flavour::InArena];
+            let flavour = flavours[usize::from(flavour >> 2 & 3)];
+            let Some(heap) = self.face.new_heap(flavour) else {
                 self.fail(format_args!("no memory for a heap"));
             };
             self.done.operations += 1;
-            self.heaps[slot] = Some(Slot { heap, zeroes, is_limited });
+            self.heaps[slot] = Some(Slot { heap, flavour });
         }
     }
 
@@ -315,7 +321,7 @@ impl<'a, F: Face> Run<'a, F> {
     fn allocate(&mut self, slot: Option<usize>, way: u8, request: Request) {
         let Some(request) = self.affordable(request, 0) else { return };
         let (heap_zeroes, may_refuse) = match slot.and_then(|slot| self.heaps[slot].as_ref()) {
-            Some(heap) => (heap.zeroes, heap.is_limited),
+            Some(heap) => (heap.zeroes(), heap.flavour.may_refuse()),
             None => (false, false),
         };
         if heap_zeroes && request.size >= HUGE_BYTES {
@@ -440,7 +446,7 @@ impl<'a, F: Face> Run<'a, F> {
         }
         let Some(request) = self.affordable(request, moved) else { return };
         let heap = slot.and_then(|slot| self.heaps[slot].as_ref());
-        let (zeroes, may_refuse) = heap.map_or((false, false), |heap| (heap.zeroes, heap.is_limited));
+        let (zeroes, may_refuse) = heap.map_or((false, false), |heap| (heap.zeroes(), heap.flavour.may_refuse()));
         if zeroes && request.size.max(moved) >= HUGE_BYTES {
             return;
         }

@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 
 use tessalloc::Heap;
 use tessalloc_fuzz::crew::{Crew, alone};
-use tessalloc_fuzz::face::{Crate, Face, Given, Known};
+use tessalloc_fuzz::face::{Crate, Face, Flavour, Given, Known};
 use tessalloc_fuzz::run::{Exchange, run};
 use tessalloc_fuzz::step::{Request, Step, Zeroed};
 
@@ -33,8 +33,8 @@ struct Faulty {
 unsafe impl Face for Faulty {
     type Heap = Heap;
 
-    fn new_heap(&self, zeroes: bool, hard_limit: Option<u64>) -> Option<Heap> {
-        Crate.new_heap(zeroes, hard_limit)
+    fn new_heap(&self, flavour: Flavour) -> Option<Heap> {
+        Crate.new_heap(flavour)
     }
 
     fn delete(&self, heap: Heap) {
