@@ -1,6 +1,7 @@
 //! The regions' invariants, checked.
 
 use super::{CHUNK_SLICES, KEPT, all};
+use crate::page::Kind;
 use crate::sync::Ordering;
 
 /// Checks the words of every chunk against one another (S2, S4); the process must be quiet. Returns the dirty free slices.
@@ -23,6 +24,9 @@ pub(crate) fn check_all() -> u64 {
                 if taken >> at & 1 == 0 {
                     let slice = (index * CHUNK_SLICES + at) as usize;
                     assert_eq!(region.kind_byte(slice).load(Ordering::Relaxed), 0, "S4: a free slice has no class");
+                    // SAFETY: a descriptor below the frontier (S3). Only there runs go on from an earlier chunk.
+                    let kind = unsafe { (*region.page(slice)).kind() };
+                    assert!(at > 0 || kind == Kind::Free, "P8: a free slice is nobody's, not {kind:?}");
                 }
             }
         }

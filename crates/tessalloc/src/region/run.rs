@@ -112,7 +112,17 @@ impl Run {
 
     /// Gives the run back.
     pub(crate) fn give(&self) {
-        for part in parts(self.slice, self.count) {
+        self.give_from(0);
+    }
+
+    fn give_from(&self, count: usize) {
+        for part in parts(self.slice + count, self.count - count) {
+            let slice = part.chunk as usize * CHUNK_SLICES as usize;
+            if part.at == 0 && slice > self.slice {
+                // P8: the next run here may be one without a page, whose descriptor nobody writes.
+                // SAFETY: S1: the descriptor of a slice of this run.
+                unsafe { (*self.region.page(slice)).set_kind(Kind::Free) };
+            }
             self.region.give_part(&part);
         }
     }
@@ -158,8 +168,6 @@ impl Run {
 
     /// Gives the slices from `count` on back.
     pub(crate) fn shrink(&self, count: usize) {
-        for part in parts(self.slice + count, self.count - count) {
-            self.region.give_part(&part);
-        }
+        self.give_from(count);
     }
 }
