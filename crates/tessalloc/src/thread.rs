@@ -435,6 +435,8 @@ fn start() -> Option<*mut Thread> {
         // From here on this thread can allocate, as the calls below may.
         tls::set(&raw mut (*thread).stacks);
     }
+    // By each thread: of two that begin with the process, one would find no hook to arm.
+    os::exit_hook_create(thread_exit);
     start_process();
     // Without memory for it the record stays live after the thread's end: a leak, nothing worse.
     os::exit_hook_arm(thread.cast());
@@ -448,7 +450,6 @@ fn start_process() {
     if STARTED.swap(true, Ordering::AcqRel) {
         return;
     }
-    os::exit_hook_create(thread_exit);
     // Where it fails, no gate is claimed.
     os::barrier_register();
     if Opt::Stats.is_on() {

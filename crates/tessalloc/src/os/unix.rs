@@ -68,10 +68,13 @@ mod image {
 /// The key whose destructor runs at thread exit, plus one; 0 until made.
 static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
 
-/// Makes the key. `hook` runs on each thread that armed it with the pointer it armed. Call once, single-threaded or under the
-/// initialisation lock; the caller must be able to allocate. Pins the image.
+/// Makes the key, unless there is one. `hook`, the same in each call, runs on each thread that armed it with the pointer it armed. From any
+/// thread; the caller must be able to allocate. Pins the image. False if there is no key to be had.
 pub(crate) fn exit_hook_create(hook: unsafe extern "C" fn(*mut c_void)) -> bool {
-    image::pin();
+    // ORDER: Relaxed: the exchange below decides.
+    if EXIT_KEY.load(Ordering::Relaxed) != 0 {
+        return true;
+    }
     let mut key: libc::pthread_key_t = 0;
     // SAFETY: `key` is ours to write; `hook` has the signature that the C library calls.
     let code = unsafe { libc::pthread_key_create(&mut key, Some(hook)) };
@@ -79,7 +82,11 @@ pub(crate) fn exit_hook_create(hook: unsafe extern "C" fn(*mut c_void)) -> bool 
         return false;
     }
     // ORDER: Release pairs with the Acquire in `exit_hook_arm`: who sees the key sees it made.
-    EXIT_KEY.store(key as u32 + 1, Ordering::Release);
+    match EXIT_KEY.compare_exchange(0, key as u32 + 1, Ordering::Release, Ordering::Relaxed) {
+        Ok(_) => image::pin(),
+        // Another thread was faster. SAFETY: made just now, and no thread has a value for it.
+        Err(_) => _ = unsafe { libc::pthread_key_delete(key) },
+    }
     true
 }
 

@@ -23,7 +23,7 @@ use windows_sys::Win32::System::Memory::{
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 use windows_sys::Win32::System::SystemInformation::{GetSystemInfo, GlobalMemoryStatusEx, MEMORYSTATUSEX, SYSTEM_INFO};
 use windows_sys::Win32::System::Threading::{
-    CreateThread, FLS_OUT_OF_INDEXES, FlsAlloc, FlsGetValue, FlsSetValue, FlushProcessWriteBuffers,
+    CreateThread, FLS_OUT_OF_INDEXES, FlsAlloc, FlsFree, FlsGetValue, FlsSetValue, FlushProcessWriteBuffers,
     GetCurrentProcessId, GetCurrentThreadId, INFINITE, STACK_SIZE_PARAM_IS_A_RESERVATION, Sleep, WaitOnAddress,
     WakeByAddressAll, WakeByAddressSingle,
 };
@@ -451,17 +451,27 @@ fn pin_image() {
     let _ = keep_error("GetModuleHandleExW", call, |done| *done == 0);
 }
 
-/// Makes the index. `hook` runs on each thread that armed it with the pointer it armed; in a program with fibres, when the fibre
-/// that armed it is deleted. Call once, single-threaded or under the initialisation lock. Pins the image.
+/// Makes the index, unless there is one. `hook`, the same in each call, runs on each thread that armed it with the pointer it armed; in a
+/// program with fibres, when the fibre that armed it is deleted. From any thread. Pins the image. False if there is no index to be had.
 pub(crate) fn exit_hook_create(hook: unsafe extern "C" fn(*mut c_void)) -> bool {
-    pin_image();
+    // ORDER: Relaxed: the exchange below decides.
+    if EXIT_INDEX.load(Ordering::Relaxed) != FLS_OUT_OF_INDEXES {
+        return true;
+    }
     // ORDER: Release pairs with the Acquire in `run_exit_hook`.
     EXIT_HOOK.store(hook as *mut c_void, Ordering::Release);
     // SAFETY: the callback has the signature that the system calls.
     let index = unsafe { FlsAlloc(Some(run_exit_hook)) };
+    if index == FLS_OUT_OF_INDEXES {
+        return false;
+    }
     // ORDER: Release pairs with the Acquire in `exit_hook_arm`.
-    EXIT_INDEX.store(index, Ordering::Release);
-    index != FLS_OUT_OF_INDEXES
+    match EXIT_INDEX.compare_exchange(FLS_OUT_OF_INDEXES, index, Ordering::Release, Ordering::Relaxed) {
+        Ok(_) => pin_image(),
+        // Another thread was faster. SAFETY: made just now, and no thread has a value for it.
+        Err(_) => _ = unsafe { FlsFree(index) },
+    }
+    true
 }
 
 /// Asks for the hook to run with `value` when this thread ends. False if there is no index, or no memory for it.
