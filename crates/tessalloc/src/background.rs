@@ -5,6 +5,7 @@
 //! | NONE      |      | who starts it | | |
 //! | AWAKE     | a forked child | | the thread itself | who started it, in vain |
 //! | ASLEEP    | a forked child | a report; the thread itself | | |
+//! | REFUSED   | who asks again | | | |
 //!
 //! - V2 A report that comes after the thread's last look finds it asleep and wakes it, or comes before the look that it takes as it
 //!   lies down. Both first write and then read; a fence stands between on either side.
@@ -68,6 +69,13 @@ impl Background {
     pub(crate) fn refuse(&self) {
         // ORDER: Relaxed: nobody else writes in this state, and nothing is read by its leave.
         self.0.store(REFUSED, Ordering::Relaxed);
+    }
+
+    /// A refusal counts no more: the next one may start it.
+    #[cfg(not(loom))]
+    pub(crate) fn ask_again(&self) {
+        // ORDER: Relaxed: as in `refuse`.
+        let _ = self.0.compare_exchange(REFUSED, NONE, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Wakes it, unless another one has.

@@ -32,6 +32,8 @@ const PRESSURE_TICKS: u32 = 4;
 const REST_TICKS: u32 = 4;
 /// Slow paths in a tick that still count as quiet: timers that tick over, not work.
 const QUIET_SLOW_MAX: u64 = 16;
+/// How long a refusal of a background thread counts, unless somebody asks for one: who has no room for it now may have later.
+const REFUSED_MS: u64 = 10_000;
 /// Points of the curve: one a tick, or one for several if the delay has more ticks.
 const CURVE_POINTS_MAX: usize = 64;
 /// Free memory that is worth a background thread, in a process of one thread and of several.
@@ -41,6 +43,8 @@ const START_BYTES_MULTI: u64 = 4 << 20;
 static BACKGROUND: Background = Background::new();
 static PASS: Lock = Lock::new();
 static LAST_STEP_MS: AtomicU64 = AtomicU64::new(0);
+/// When the system last refused a background thread.
+static REFUSED_AT_MS: AtomicU64 = AtomicU64::new(0);
 static CURVE: CurveCell = CurveCell(core::cell::UnsafeCell::new(Curve::new()));
 
 struct CurveCell(core::cell::UnsafeCell<Curve>);
@@ -123,6 +127,9 @@ fn step_by_timer() {
     // ORDER: Relaxed: two threads that both step find `PASS` taken.
     if now.wrapping_sub(LAST_STEP_MS.load(Ordering::Relaxed)) >= TICK_MS {
         LAST_STEP_MS.store(now, Ordering::Relaxed);
+        if now.wrapping_sub(REFUSED_AT_MS.load(Ordering::Relaxed)) >= REFUSED_MS {
+            BACKGROUND.ask_again();
+        }
         if let Some(_guard) = PASS.try_lock() {
             step(false);
         }
@@ -132,6 +139,8 @@ fn step_by_timer() {
 fn spawn() {
     crate::fork::start();
     if BACKGROUND.try_start() && !os::spawn(run) {
+        // ORDER: Relaxed: a time.
+        REFUSED_AT_MS.store(os::now_us() / 1000, Ordering::Relaxed);
         BACKGROUND.refuse();
         if Opt::Verbose.is_on() {
             Line::new().text("no background thread: the system refused it").write();
@@ -142,6 +151,7 @@ fn spawn() {
 /// Has the background thread look for pressure from now on. False if there is none.
 pub(crate) fn watch() -> bool {
     if Opt::Scavenger.is_on() {
+        BACKGROUND.ask_again();
         match BACKGROUND.state() {
             State::None => spawn(),
             State::Asleep => BACKGROUND.wake_up(),
