@@ -1,4 +1,4 @@
-//! Failures that other allocators had in the field, one test each; the numbers are those of `docs/features.md`.
+//! Failures that other allocators had in the field, one test each; the numbers are those of `docs/known-failures.md`.
 mod support;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;

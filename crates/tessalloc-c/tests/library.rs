@@ -356,3 +356,54 @@ fn known_a04_sentinels_are_read_only() {
         assert!([".rodata", ".data.rel.ro"].contains(&holder[0]), "{name} can be written: it lies in {}", holder[0]);
     }
 }
+
+/// E15: the library runs on every processor of its kind: no instruction of a later one, chosen at build time.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn known_e15_no_instruction_above_the_baseline() {
+    /// Beyond SSE2: carry-less and bit manipulation, counting, and all that needs AVX, of which names start with `v`.
+    const LATER: &[&str] = &[
+        "adcx",
+        "adox",
+        "andn",
+        "bextr",
+        "blsi",
+        "blsmsk",
+        "blsr",
+        "bzhi",
+        "crc32",
+        "mulx",
+        "movbe",
+        "pclmulqdq",
+        "pdep",
+        "pext",
+        "popcnt",
+        "pshufb",
+        "ptest",
+        "rorx",
+        "sarx",
+        "shlx",
+        "shrx",
+        "cmpxchg16b",
+        "lddqu",
+        "palignr",
+        "pinsrq",
+    ];
+    let code = tool("objdump", &["--disassemble", "--no-show-raw-insn", "--wide"]);
+    let mut count = 0;
+    for line in code.lines().filter(|line| line.starts_with(' ')) {
+        let words = line.split_once(':').map_or("", |(_, rest)| rest).split_whitespace();
+        let Some(name) =
+            words.into_iter().find(|word| !["lock", "rep", "repz", "repnz", "bnd", "notrack"].contains(word))
+        else {
+            continue;
+        };
+        count += 1;
+        let is_vector = name.starts_with('v') && !["verr", "verw", "vmcall"].contains(&name);
+        // A name may carry the operands' width.
+        let is_later =
+            LATER.iter().any(|later| name == *later || name.strip_prefix(later).is_some_and(|rest| rest.len() == 1));
+        assert!(!is_vector && !is_later && !line.contains("%ymm") && !line.contains("%zmm"), "{line}");
+    }
+    assert!(count > 10_000, "the disassembly was not understood: {count} instructions found");
+}

@@ -5,9 +5,9 @@
 //! kinds here (`SECCOMP_RET_USER_NOTIF`), where it is let through or answered by an error. Counted are the library's own calls from
 //! the program's first instruction on, and, while it lives, those for memory and threads of the C library, which starts threads.
 //!
-//! In tests the first of each kind and a few more; `TESSALLOC_TEST_LONG=1` takes every n, runs of failures, and failure from some n on:
+//! In tests the first of each kind and a few more; `TESSALLOC_LONG=1` takes every n, runs of failures, and failure from some n on:
 //!
-//!     TESSALLOC_TEST_LONG=1 cargo test -p tessalloc-c --test real_faults -- --nocapture
+//!     TESSALLOC_LONG=1 cargo test -p tessalloc-c --test real_faults -- --nocapture
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -249,7 +249,7 @@ fn live(program: &Path, plan: Plan, idles: bool) -> Result<Seen, String> {
 /// A20.
 #[test]
 fn known_a20_real_calls_fail_and_nothing_is_lost() {
-    let is_long = std::env::var_os("TESSALLOC_TEST_LONG").is_some();
+    let is_long = std::env::var_os("TESSALLOC_LONG").is_some();
     let program = compile("real_faults.c", Mode::Shared, &[]);
     let start = Instant::now();
     let whole = match live(&program, Plan::None, false) {

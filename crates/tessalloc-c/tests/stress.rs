@@ -1,9 +1,9 @@
 //! Stress of the C library, scenario by scenario (`c/stress.c`): threads by hundreds, forks, signals, ends of stacks, cancellation, and
 //! exit while others allocate. Each line says what was done and how long it took.
 //!
-//! `TESSALLOC_TEST_LONG=1` repeats everything twenty times, in all four ways to come to a malloc:
+//! `TESSALLOC_LONG=1` repeats everything twenty times, in all four ways to come to a malloc:
 //!
-//!     TESSALLOC_TEST_LONG=1 cargo test -p tessalloc-c --test stress -- --nocapture --test-threads=1
+//!     TESSALLOC_LONG=1 cargo test -p tessalloc-c --test stress -- --nocapture --test-threads=1
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -30,7 +30,7 @@ fn program(mode: Mode) -> PathBuf {
 
 fn stress(scenario: &str, short: u32) {
     static IS_LONG: OnceLock<bool> = OnceLock::new();
-    let is_long = *IS_LONG.get_or_init(|| std::env::var_os("TESSALLOC_TEST_LONG").is_some());
+    let is_long = *IS_LONG.get_or_init(|| std::env::var_os("TESSALLOC_LONG").is_some());
     let (modes, repeats) = if is_long { (&MODES[..], short * 20) } else { (&[Mode::Preload][..], short) };
     for mode in modes {
         let start = Instant::now();
