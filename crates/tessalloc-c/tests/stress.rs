@@ -33,8 +33,9 @@ fn stress(scenario: &str, short: u32) {
     let is_long = *IS_LONG.get_or_init(|| std::env::var_os("TESSALLOC_LONG").is_some());
     let (modes, repeats) = if is_long { (&MODES[..], short * 20) } else { (&[Mode::Preload][..], short) };
     for mode in modes {
+        let program = program(*mode);
         let start = Instant::now();
-        let mut run = command(&program(*mode), *mode, SECONDS_MAX);
+        let mut run = command(&program, *mode, SECONDS_MAX);
         let text = says_ok(run.args([scenario, &repeats.to_string()]));
         let done = text.lines().next().unwrap_or("");
         println!("stress: {scenario} ({mode:?}): {done}, {:.1} s", start.elapsed().as_secs_f64());
