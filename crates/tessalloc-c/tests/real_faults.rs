@@ -225,6 +225,8 @@ impl Watch {
 fn live(program: &Path, plan: Plan, idles: bool) -> Result<Seen, String> {
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
     let mut command = Command::new(program);
+    // It is none of the allocator's own, which would say so.
+    command.env_remove("TESSALLOC_LONG");
     command.args(idles.then_some("idle")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let socket = theirs.as_raw_fd();
     // SAFETY: makes system calls only.
