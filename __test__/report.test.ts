@@ -202,7 +202,20 @@ test('verdict_names_what_there_is_to_gain', (t) => {
 test('report_of_a_command_has_its_exit_code_and_all_its_looks', (t) => {
   const file = join(temporaryFolder(t), 'page.html')
   const script = `const b = Buffer.alloc(64 * 2 ** 20, 1); setTimeout(() => process.exit(b[0] + 6), 1500); console.log('its own words')`
-  const run = tessalloc(['report', '--interval', '100ms', '--json', '--html', file, '--', node, '-e', script])
+  const run = tessalloc([
+    'report',
+    '--for',
+    '2m',
+    '--interval',
+    '100ms',
+    '--json',
+    '--html',
+    file,
+    '--',
+    node,
+    '-e',
+    script,
+  ])
   t.is(run.status, 7)
   t.regex(run.stderr, /its own words/)
   const report = JSON.parse(run.stdout) as Report
@@ -224,7 +237,7 @@ test('report_of_a_command_has_its_exit_code_and_all_its_looks', (t) => {
 test('report_of_a_command_sees_what_it_starts', (t) => {
   const hold = `globalThis.b = Buffer.alloc(48 * 2 ** 20, 1); setTimeout(() => {}, 1500)`
   const script = `require('child_process').spawnSync(process.execPath, ['-e', ${JSON.stringify(hold)}])`
-  const run = tessalloc(['report', '--interval', '100ms', '--json', '--', node, '-e', script])
+  const run = tessalloc(['report', '--for', '2m', '--interval', '100ms', '--json', '--', node, '-e', script])
   t.is(run.status, 0, run.stderr)
   const { children, samples } = JSON.parse(run.stdout) as Report
   t.is(children.length, 1)
