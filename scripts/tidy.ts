@@ -9,6 +9,7 @@
  * | each row of the table of features has an entry, and names what there is | `docs/features.md`, see `scripts/features.ts` |
  * | each failure of others has a test that exists, or a reason | `docs/known-failures.md`, see `scripts/known-failures.ts` |
  * | an atomic ordering has an ORDER comment within reach | `crates/…/src` |
+ * | each model is in the table of protocols, and each one there is a model | `docs/internals/protocols.md` |
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
@@ -122,6 +123,28 @@ const featuresAreWhole: Rule = (file, lines) =>
 const knownFailuresAreWhole: Rule = (file, lines) =>
   file === 'docs/known-failures.md' ? knownFailureFaults(lines).map((fault) => ({ file, ...fault })) : []
 
+const protocols = 'docs/internals/protocols.md'
+
+/** The table's last column against the tests called `models_…`. */
+const modelsAreTold: Rule = (file, lines) => {
+  if (file !== protocols) return []
+  const sources = files.filter((each) => /\/src\/models(\.rs|\/)/.test(each))
+  const models = sources.flatMap((each) =>
+    [...readFileSync(join(root, each), 'utf8').matchAll(/fn models_(\w+)/g)].map(([, name]) => name ?? ''),
+  )
+  const rows = lines.map((line) =>
+    line.startsWith('| ') ? [...(line.split(' | ')[3] ?? '').matchAll(/`(\w+)`/g)] : [],
+  )
+  const told = new Set(rows.flat().map(([, name]) => name ?? ''))
+  const unknown = rows.flatMap((row, at) =>
+    row
+      .filter(([, name]) => !models.includes(name ?? ''))
+      .map(([, name]) => ({ file, line: at + 1, text: `names a model that does not exist: ${name}` })),
+  )
+  const untold = models.filter((name) => !told.has(name))
+  return [...unknown, ...untold.map((name) => ({ file, line: 1, text: `lacks the model ${name}` }))]
+}
+
 const rules: readonly Rule[] = [
   noHosts,
   pathsExist,
@@ -129,6 +152,7 @@ const rules: readonly Rule[] = [
   orderingIsExplained,
   featuresAreWhole,
   knownFailuresAreWhole,
+  modelsAreTold,
 ]
 
 const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {

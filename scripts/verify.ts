@@ -22,6 +22,17 @@ const steps: readonly Step[] = [
   { name: 'build', command: script('build') },
   { name: 'models', ...core('loom', '--release', '--lib') },
   { name: 'mutants', command: script('weaken') },
+  // Schedules of the whole allocator, the threads taking turns at every access to an atomic: 8 in each process, 5 scenarios.
+  {
+    name: 'schedules',
+    command: [...['cargo', 'test', '-p', 'tessalloc', '--release', '--lib'], ...['schedules::', '--', '--nocapture']],
+    env: {
+      ...own('shuttle', 'shuttle --cfg tessalloc_sim --cfg tessalloc_check'),
+      CARGO_PROFILE_RELEASE_LTO: 'off',
+      TESSALLOC_TEST_SCHEDULES: '500',
+    },
+    runner: 'cargo',
+  },
   { name: 'faults', ...core('tessalloc_sim', '--test', 'fault_injection') },
   { name: 'differential', command: script('differential', '--operations', '12000000') },
   { name: 'fuzz', command: script('fuzz', '--executions', '12000000') },

@@ -552,7 +552,7 @@ fn schedules_run() {
             }
         }
     }
-    std::println!("{} schedules", ran * SCHEDULES);
+    std::println!("covered: {} schedules", ran * SCHEDULES);
     assert!(failed.is_empty(), "failed: {failed:?}");
 }
 

@@ -86,10 +86,10 @@ fn models_gate_is_held_by_the_owner_that_forks() {
         let mut passes = 1;
         if guarded.gate.try_hold() {
             for _ in 0..2 {
+                // What the forked child copies, outside.
+                guarded.plain.with(|_| {});
                 guarded.pass();
                 passes += 1;
-                // What is read by the handlers of others, outside.
-                guarded.plain.with(|_| {});
             }
             guarded.gate.unclaim();
         }
