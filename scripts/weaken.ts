@@ -154,7 +154,7 @@ const keyOf = ({ file, name }: Mutant) => `${file} ${name}`
 
 function row({ mutant, caughtBy }: Outcome): string {
   const verdict = caughtBy === undefined ? explained[keyOf(mutant)] : `\`${caughtBy}\``
-  return `| \`${mutant.file}\` | ${mutant.name} | ${verdict ?? 'NOT EXPLAINED'} |`
+  return `| \`crates/tessalloc/src/${mutant.file}\` | ${mutant.name} | ${verdict ?? 'NOT EXPLAINED'} |`
 }
 
 function documentOf(outcomes: readonly Outcome[]): string {
