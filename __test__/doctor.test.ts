@@ -41,7 +41,8 @@ interface Diagnosis {
   readonly findings: readonly Finding[]
 }
 
-function diagnose(args: readonly string[], env: NodeJS.ProcessEnv = {}, launcher = cli, cwd = root): Diagnosis {
+/** By default from a folder with nothing in it that doctor looks for, as the checkout has sharp. */
+function diagnose(args: readonly string[], env: NodeJS.ProcessEnv = {}, launcher = cli, cwd = tmpdir()): Diagnosis {
   const { stdout, stderr, status } = spawnSync(node, [launcher, 'doctor', '--json', ...args], {
     encoding: 'utf8',
     env: plainEnv(env),
