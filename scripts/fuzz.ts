@@ -28,10 +28,10 @@ interface Target {
 }
 
 const targets: readonly Target[] = [
-  { name: 'options', share: 37, bytesMax: 96 },
-  { name: 'c_api', share: 30, bytesMax: 256 },
-  { name: 'operations', share: 22, bytesMax: 256 },
-  { name: 'walking', share: 10, bytesMax: 256 },
+  { name: 'options', share: 48, bytesMax: 96 },
+  { name: 'c_api', share: 42, bytesMax: 256 },
+  { name: 'operations', share: 4, bytesMax: 256 },
+  { name: 'walking', share: 5, bytesMax: 256 },
   { name: 'threads', share: 1, bytesMax: 256 },
 ]
 
