@@ -6,7 +6,7 @@
  *     npm run verify -- --only mutants,stress these
  *     npm run verify -- --list                names of the steps
  *
- * Each step says what it covered; `docs/verification.md` holds a recorded run.
+ * Each step says what it covered.
  */
 import { ava, root } from './lib.ts'
 import { node, own, ownFolder, runSteps, type Step, script } from './steps.ts'
@@ -17,6 +17,9 @@ const core = (flags: string, ...args: string[]) => ({
   env: { ...own(flags.replace('tessalloc_', ''), flags), CARGO_PROFILE_RELEASE_LTO: 'off' },
   runner: 'cargo' as const,
 })
+
+/** What asks tests for their long form. */
+const long = { TESSALLOC_LONG: '1' }
 
 const steps: readonly Step[] = [
   { name: 'build', command: script('build') },
@@ -42,6 +45,27 @@ const steps: readonly Step[] = [
     env: { TESSALLOC_TEST_STRESS: '32x10000', CARGO_TARGET_DIR: ownFolder('stress') },
     runner: 'cargo',
   },
+  {
+    name: 'stress-c',
+    command: ['cargo', 'test', '-p', 'tessalloc-c', '--test', 'stress', '--', '--nocapture', '--test-threads=1'],
+    env: long,
+    runner: 'cargo',
+    needs: ['build'],
+  },
+  // Every system call of a process that calls each function of the C library fails once.
+  {
+    name: 'real-faults',
+    command: ['cargo', 'test', '-p', 'tessalloc-c', '--test', 'real_faults', '--', '--nocapture'],
+    env: long,
+    runner: 'cargo',
+    needs: ['build'],
+  },
+  {
+    name: 'known-failures',
+    command: ['cargo', 'test', '-p', 'tessalloc', '--test', 'known_failures', '--', '--nocapture', '--test-threads=1'],
+    env: long,
+    runner: 'cargo',
+  },
   // 1,000 workers in turn with the package and two copies of an add-on; shared heaps whose workers are killed.
   {
     name: 'workers',
@@ -50,7 +74,7 @@ const steps: readonly Step[] = [
       ava,
       ...['known-failures', 'shared-heap-model', 'shared-heap-stress'].map((name) => `__test__/${name}.test.ts`),
     ],
-    env: { TESSALLOC_LONG: '1', OXC_TSCONFIG_PATH: `${root}/tsconfig.json` },
+    env: { ...long, OXC_TSCONFIG_PATH: `${root}/tsconfig.json` },
     runner: 'ava',
     needs: ['build'],
   },
