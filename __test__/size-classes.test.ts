@@ -7,16 +7,16 @@ test('size classes under preload see the blocks of Buffers', async (t) => {
     `import { sizeClasses } from 'tessalloc'
      const before = sizeClasses()
      const kept = Array.from({ length: 5000 }, () => Buffer.allocUnsafeSlow(1000))
-     const large = Array.from({ length: 8 }, () => Buffer.allocUnsafeSlow(1 << 20))
+     const large = Array.from({ length: 64 }, () => Buffer.allocUnsafeSlow(1 << 20))
      console.log(JSON.stringify([before, sizeClasses(), kept.length + large.length]))`,
     { preload: true },
   )
-  // The first few may lie in a page of mixed sizes, of which others come home meanwhile.
+  // Node's own blocks come and go meanwhile; the Buffers are all there. The first few may lie in a page of mixed sizes.
   const used = ({ classes, mixedBlocksUsed }: SizeClasses) =>
     (classes.find(({ blockBytes }) => blockBytes === 1024)?.blocksUsed ?? 0) + mixedBlocksUsed
-  t.true(used(after) - used(before) >= 4900 && used(after) - used(before) < 5500, `${used(before)} to ${used(after)}`)
-  t.true(after.largeBlocks + after.warmBlocks - before.largeBlocks - before.warmBlocks >= 8 - before.warmBlocks)
-  t.true(after.largeBytes - before.largeBytes >= (8 - before.warmBlocks) * 2 ** 20)
+  t.true(used(before) < 4000 && used(after) >= 5000 && used(after) < 9000, `${used(before)} to ${used(after)}`)
+  t.true(before.largeBlocks < 64 && after.largeBlocks >= 64, `${before.largeBlocks} to ${after.largeBlocks}`)
+  t.true(before.largeBytes < 2 ** 26 && after.largeBytes >= 2 ** 26, `${before.largeBytes} to ${after.largeBytes}`)
   const sizes = after.classes.map(({ blockBytes }) => blockBytes)
   t.deepEqual(
     sizes,
