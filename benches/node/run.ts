@@ -9,14 +9,15 @@
  * the median of the peaks.
  */
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { join } from 'node:path'
 import Table from 'cli-table3'
 import { Command } from 'commander'
 import pc from 'picocolors'
 import { CommandError, root } from '../../scripts/lib.ts'
-import { type Machine, machine } from '../machine.ts'
+import { machine } from '../machine.ts'
+import { type Recorded, recordHead, writeRecord } from '../records.ts'
 import { formatFigure } from '../report.ts'
 import { median, minimum, rotated } from '../statistics.ts'
 import { type Bar, type Workload, workloads } from './workloads.ts'
@@ -44,11 +45,7 @@ interface Result {
   readonly bars: readonly { readonly text: string; readonly met: boolean }[]
 }
 
-interface Report {
-  readonly date: string
-  readonly machine: Machine
-  /** Load of the machine before and after. */
-  readonly load: readonly [number, number]
+interface Report extends Recorded {
   readonly rounds: number
   readonly results: readonly Result[]
 }
@@ -113,14 +110,9 @@ function rowsOf({ cells }: Result): string[][] {
 const head = ['contender', 'ns', '× the first', 'peak RSS']
 
 function markdown(report: Report, name: string): string {
-  const { machine: on } = report
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
   return [
-    `# ${report.date}: ${name}`,
-    '',
-    `- Machine: ${on.cpu}, ${on.cpus} processors, ${on.memoryGib} GiB; load ${report.load.map((load) => load.toFixed(2)).join(' before, ')} after`,
-    `- System: ${on.kernel}, ${on.libc}, transparent huge pages: ${on.transparentHugePages}; Node ${on.node}`,
-    `- Commit: ${on.commit}`,
+    ...recordHead(report, name),
     `- ${report.rounds} processes for each figure, contenders in turn. Times are the minimum, memory is the median.`,
     '',
     ...report.results.flatMap((result) => [
@@ -150,11 +142,4 @@ const date = new Date().toISOString().slice(0, 10)
 const report: Report = { date, machine: machine(false), load: [before, os.loadavg()[0] ?? 0], rounds, results }
 const json = `${JSON.stringify(report, null, 1)}\n`
 if (options.json) writeFileSync(options.json, json)
-if (options.record) {
-  const folder = join(root, 'benches', 'records')
-  mkdirSync(folder, { recursive: true })
-  const file = join(folder, `${date}-${options.record}`)
-  writeFileSync(`${file}.json`, json)
-  writeFileSync(`${file}.md`, markdown(report, options.record))
-  console.log(`written: ${file}.md, .json`)
-}
+if (options.record) writeRecord(date, options.record, { md: markdown(report, options.record), json })

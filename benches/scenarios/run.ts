@@ -9,13 +9,14 @@
  * collection of garbage. Then the delays of the event loop under light traffic, while memory goes back.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import os from 'node:os'
 import { join } from 'node:path'
 import { Command } from 'commander'
 import pc from 'picocolors'
 import { CommandError, main, root } from '../../scripts/lib.ts'
-import { type Machine, machine } from '../machine.ts'
+import { machine } from '../machine.ts'
+import { type Recorded, recordHead, writeRecord } from '../records.ts'
 import { median, rotated } from '../statistics.ts'
 import { barsOf, type Cell, type Loop, loopKeys, type Memory, memoryKeys, type Result, scenarios } from './rows.ts'
 
@@ -27,11 +28,7 @@ interface Options {
   readonly record?: string
 }
 
-interface Report {
-  readonly date: string
-  readonly machine: Machine
-  /** Load of the machine before and after. */
-  readonly load: readonly [number, number]
+interface Report extends Recorded {
   readonly rounds: number
   readonly loopRounds: number
   readonly results: readonly Result[]
@@ -147,13 +144,8 @@ function table(result: Result): string[] {
 }
 
 function markdown(report: Report, name: string): string {
-  const { machine: on } = report
   return [
-    `# ${report.date}: ${name}`,
-    '',
-    `- Machine: ${on.cpu}, ${on.cpus} processors, ${on.memoryGib} GiB; load ${report.load.map((load) => load.toFixed(2)).join(' before, ')} after`,
-    `- System: ${on.kernel}, ${on.libc}, transparent huge pages: ${on.transparentHugePages}; Node ${on.node}`,
-    `- Commit: ${on.commit}`,
+    ...recordHead(report, name),
     `- Medians of ${report.rounds} processes for memory and of ${report.loopRounds} for the event loop, allocators in turn. tessalloc by \`tessalloc run\`; jemalloc ${
       jemalloc === undefined ? 'was not there' : 'with `background_thread:true,dirty_decay_ms:1000`'
     }.`,
@@ -191,12 +183,8 @@ function bench(): void {
   const date = new Date().toISOString().slice(0, 10)
   const load: Report['load'] = [before, os.loadavg()[0] ?? 0]
   const report: Report = { date, machine: machine(false), load, rounds: memoryRounds, loopRounds, results }
-  const folder = join(root, 'benches', 'records')
-  mkdirSync(folder, { recursive: true })
-  const file = join(folder, `${date}-${options.record}`)
-  writeFileSync(`${file}.json`, `${JSON.stringify(report, null, 1)}\n`)
-  writeFileSync(`${file}.md`, markdown(report, options.record))
-  console.log(`written: ${file}.md, .json`)
+  const json = `${JSON.stringify(report, null, 1)}\n`
+  writeRecord(date, options.record, { md: markdown(report, options.record), json })
 }
 
 await main(bench)
