@@ -156,7 +156,7 @@ class NewerDebian implements Disposable {
 }
 
 /** Takes exactly our rustc's library source, wasi's C library and musl's loaders from newer Debian suites. */
-function fetchSources(): void {
+export function fetchSources(): void {
   if ([librarySource, wasi, ...Object.values(muslLoaders)].every((path) => existsSync(path))) return
   const version = output('rustc', ['-V']).split(' ')[1] ?? ''
   step(`library source of rustc ${version}, wasi, musl`)

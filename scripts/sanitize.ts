@@ -10,7 +10,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
-import { librarySource, run, setUp, step } from './cross-tools.ts'
+import { fetchSources, librarySource, run, step } from './cross-tools.ts'
 import { CommandError, main, root, targetFolder } from './lib.ts'
 
 const target = 'x86_64-unknown-linux-gnu'
@@ -134,7 +134,7 @@ function checkAll(): void {
     }
   }
   const chosen = tools.filter(({ name }) => wanted.length === 0 || wanted.includes(name))
-  if (chosen.some((tool) => tool.buildsStandardLibrary)) setUp()
+  if (chosen.some((tool) => tool.buildsStandardLibrary)) fetchSources()
   for (const tool of chosen) check(tool)
 }
 
