@@ -9,8 +9,8 @@
  */
 import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { cache, emulated, librarySource, python, run, setUp, step, wasi, wineEnvironment } from './cross-tools.ts'
-import { CommandError, main, root } from './lib.ts'
+import { cache, emulated, librarySource, python, setUp, wasi, wineEnvironment, winePath } from './cross-tools.ts'
+import { CommandError, main, root, run, step } from './lib.ts'
 
 /** What is done for a target, and what that proves. */
 interface Target {
@@ -28,7 +28,7 @@ interface Target {
 const windows = 'x86_64-pc-windows-gnu'
 const qemu = 'qemu-aarch64 -L /usr/aarch64-linux-gnu'
 
-function targets(wine: string): readonly Target[] {
+function targets(): readonly Target[] {
   return [
     {
       triple: windows,
@@ -37,7 +37,7 @@ function targets(wine: string): readonly Target[] {
       environment: {
         ...emulated,
         CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER: 'x86_64-w64-mingw32-gcc',
-        CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER: wine,
+        CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER: winePath(),
         ...wineEnvironment,
       },
     },
@@ -82,7 +82,6 @@ function targets(wine: string): readonly Target[] {
 
 function buildTarget({ triple, action, zig, environment }: Target): void {
   const env = {
-    ...process.env,
     // The compiler's own switch for building `std`; of no other use here.
     __CARGO_TESTS_ONLY_SRC_ROOT: librarySource,
     RUSTC_BOOTSTRAP: '1',
@@ -113,7 +112,7 @@ function buildTarget({ triple, action, zig, environment }: Target): void {
 }
 
 /** Loads and frees libraries with a tessalloc each 400 times under wine, while their threads end later. */
-function unloadLibraries(env: NodeJS.ProcessEnv & { CARGO_TARGET_DIR: string }): void {
+function unloadLibraries(env: Readonly<Record<string, string>> & { readonly CARGO_TARGET_DIR: string }): void {
   const tests = join(root, 'crates', 'tessalloc-c', 'tests')
   const built = join(env.CARGO_TARGET_DIR, windows, 'debug')
   run('cargo', ['build', '--lib', '-Zbuild-std', '--target', windows], { cwd: join(tests, 'copies'), env })
@@ -121,8 +120,7 @@ function unloadLibraries(env: NodeJS.ProcessEnv & { CARGO_TARGET_DIR: string }):
   run('x86_64-w64-mingw32-gcc', ['-Wall', '-O1', '-o', program, join(tests, 'c', 'unload_windows.c')])
   const copies = [1, 2, 3, 4].map((number) => `copy${number}.dll`)
   for (const copy of copies) copyFileSync(join(built, 'copies.dll'), join(built, copy))
-  const wine = env.CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER ?? 'wine64'
-  run(wine, [program, '400', ...copies], { cwd: built, env })
+  run(winePath(), [program, '400', ...copies], { cwd: built, env })
 }
 
 /**
@@ -148,9 +146,9 @@ const proves: Readonly<Record<Target['action'], string>> = {
 
 function checkAll(): void {
   const wanted = process.argv.slice(2)
-  const wine = setUp()
+  setUp()
   if (wanted.includes('--setup')) return
-  const all = targets(wine)
+  const all = targets()
   for (const name of wanted) {
     if (!all.some(({ triple }) => triple === name)) {
       throw new CommandError(`Cannot build for ${name}: expected one of ${all.map(({ triple }) => triple).join(', ')}`)
@@ -159,11 +157,10 @@ function checkAll(): void {
   const results: string[] = []
   let failed = false
   for (const target of all.filter(({ triple }) => wanted.length === 0 || wanted.includes(triple))) {
-    step(`${target.triple}: ${target.action}`)
     const start = performance.now()
     let result = proves[target.action]
     try {
-      buildTarget(target)
+      step(`${target.triple}: ${target.action}`, () => buildTarget(target))
     } catch (error) {
       if (!(error instanceof CommandError)) throw error
       console.error(error.message)

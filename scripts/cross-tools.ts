@@ -10,10 +10,10 @@
  * | musl | newer Debian | running what is linked against it |
  * | wine, qemu | Debian | running Windows and arm64 programs |
  */
-import { type SpawnSyncOptions, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { CommandError, root } from './lib.ts'
+import { CommandError, output, root, run, step } from './lib.ts'
 
 export const cache: string = join(root, '.cache', 'cross')
 export const librarySource: string = join(cache, 'rust-src', 'library')
@@ -25,6 +25,7 @@ export const muslLoaders = {
   aarch64: join(cache, 'musl', 'aarch64', 'libc.so'),
 } as const
 const winePrefix = join(cache, 'wine')
+const wineReady = join(winePrefix, 'ready')
 
 /** What wine is to be started with. */
 export const wineEnvironment: Readonly<Record<string, string>> = {
@@ -44,49 +45,21 @@ const debianPackages = [
   'python3-venv',
 ]
 
-/** Runs a command to its end; throws with the command line if it fails. */
-export function run(command: string, args: readonly string[], options: SpawnSyncOptions = {}): void {
-  const { status, error } = spawnSync(command, args, { stdio: 'inherit', ...options })
-  if (error || status !== 0) {
-    throw new CommandError(
-      `Cannot run \`${[command, ...args].join(' ')}\`: ${error?.message ?? `it exited with ${status}`}`,
-    )
-  }
-}
-
-/** What a command prints; throws if it fails. */
-export function output(command: string, args: readonly string[], options: SpawnSyncOptions = {}): string {
-  const { status, stdout, error } = spawnSync(command, args, {
-    ...options,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  if (error || status !== 0) {
-    throw new CommandError(
-      `Cannot run \`${[command, ...args].join(' ')}\`: ${error?.message ?? `it exited with ${status}`}`,
-    )
-  }
-  return stdout.toString()
-}
-
-export function step(title: string): void {
-  console.log(`\n== ${title}`)
-}
-
 function installDebianPackages(): void {
   const missing = debianPackages.filter((name) => spawnSync('dpkg', ['-s', name], { stdio: 'ignore' }).status !== 0)
   if (missing.length === 0) return
-  step(`Debian packages: ${missing.join(' ')}`)
   if (process.getuid?.() !== 0 || spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status !== 0) {
     throw new CommandError(
       `Cannot install Debian packages: run as root on Debian, or install them first: ${missing.join(' ')}`,
     )
   }
-  const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  run('apt-get', ['update', '-qq'], { env: environment })
-  run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], {
-    env: environment,
-    stdio: ['ignore', 'ignore', 'inherit'],
+  const env = { DEBIAN_FRONTEND: 'noninteractive' }
+  step(`installing Debian packages: ${missing.join(' ')}`, () => {
+    run('apt-get', ['update', '-qq'], { env })
+    run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], {
+      env,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
   })
 }
 
@@ -94,7 +67,7 @@ function installDebianPackages(): void {
 class NewerDebian implements Disposable {
   static readonly suites = ['trixie-backports', 'forky', 'sid']
   readonly #folder = join(cache, 'apt')
-  readonly #env: NodeJS.ProcessEnv
+  readonly #env: Readonly<Record<string, string>>
 
   constructor() {
     const apt = this.#folder
@@ -125,7 +98,7 @@ class NewerDebian implements Disposable {
         '',
       ].join('\n'),
     )
-    this.#env = { ...process.env, APT_CONFIG: config }
+    this.#env = { APT_CONFIG: config }
     run('apt-get', ['update', '-qq'], { env: this.#env })
   }
 
@@ -158,8 +131,11 @@ class NewerDebian implements Disposable {
 /** Takes exactly our rustc's library source, wasi's C library and musl's loaders from newer Debian suites. */
 export function fetchSources(): void {
   if ([librarySource, wasi, ...Object.values(muslLoaders)].every((path) => existsSync(path))) return
+  step('fetching the library source of rustc, wasi, musl', fetchMissing)
+}
+
+function fetchMissing(): void {
   const version = output('rustc', ['-V']).split(' ')[1] ?? ''
-  step(`library source of rustc ${version}, wasi, musl`)
   using debian = new NewerDebian()
   if (!existsSync(librarySource)) {
     const part = `./usr/src/rustc-${version}/library`
@@ -182,16 +158,11 @@ function hasLief(): boolean {
 
 function installZig(): void {
   if (existsSync(join(python, 'cargo-zigbuild')) && hasLief()) return
-  step('zig, lief')
-  run('python3', ['-m', 'venv', join(cache, 'py')])
-  run(join(python, 'pip'), [
-    'install',
-    '-q',
-    '--disable-pip-version-check',
-    'ziglang==0.15.2',
-    'cargo-zigbuild==0.24.0',
-    'lief==1.0.0',
-  ])
+  const wanted = ['ziglang==0.15.2', 'cargo-zigbuild==0.24.0', 'lief==1.0.0']
+  step('installing zig and lief', () => {
+    run('python3', ['-m', 'venv', join(cache, 'py')])
+    run(join(python, 'pip'), ['install', '-q', '--disable-pip-version-check', ...wanted])
+  })
 }
 
 /** wine 8 lacks the library that `std` takes its random numbers from; Windows has it, so this stays here. */
@@ -208,30 +179,31 @@ __declspec(dllexport) int __stdcall ProcessPrng(unsigned char *at, unsigned long
 }
 `
 
-function makeWinePrefix(wine: string): void {
-  const ready = join(winePrefix, 'ready')
-  if (existsSync(ready)) return
-  step('wine')
-  const env = { ...process.env, ...wineEnvironment }
-  run(wine, ['wineboot', '-i'], { env, stdio: 'ignore' })
-  run(wine, ['winecfg', '-v', 'win10'], { env, stdio: 'ignore' })
+function makeWinePrefix(): void {
+  const wine = winePath()
+  run(wine, ['wineboot', '-i'], { env: wineEnvironment, stdio: 'ignore' })
+  run(wine, ['winecfg', '-v', 'win10'], { env: wineEnvironment, stdio: 'ignore' })
   const source = join(cache, 'random.c')
   writeFileSync(source, randomStub)
   const library = join(winePrefix, 'drive_c', 'windows', 'system32', 'bcryptprimitives.dll')
   run('x86_64-w64-mingw32-gcc', ['-O1', '-shared', '-s', '-o', library, source, '-ladvapi32'])
-  writeFileSync(ready, '')
+  writeFileSync(wineReady, '')
 }
 
-/** Fetches what is missing, and answers the path of wine. */
-export function setUp(): string {
-  mkdirSync(cache, { recursive: true })
-  installDebianPackages()
-  fetchSources()
-  installZig()
+/** The program that runs those of Windows: Debian does not put it on PATH. */
+export function winePath(): string {
   const wine = output('dpkg', ['-L', 'wine64'])
     .split('\n')
     .find((path) => /\/wine64$/.test(path))
   if (!wine) throw new CommandError('Cannot find wine64 among the files of the Debian package wine64')
-  makeWinePrefix(wine)
   return wine
+}
+
+/** Fetches what is missing. */
+export function setUp(): void {
+  mkdirSync(cache, { recursive: true })
+  installDebianPackages()
+  fetchSources()
+  installZig()
+  if (!existsSync(wineReady)) step('making a prefix for wine', makeWinePrefix)
 }

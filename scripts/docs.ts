@@ -24,7 +24,7 @@ function documentTypeScript(): void {
 function documentRust(): void {
   // Tables of invariants link to private items: for readers of the code, and plain text in the reference.
   const RUSTDOCFLAGS = '-D warnings -A rustdoc::private-intra-doc-links'
-  run('cargo', ['doc', '--no-deps', '-p', 'tessalloc', '--features', 'allocator-api2'], { RUSTDOCFLAGS })
+  run('cargo', ['doc', '--no-deps', '-p', 'tessalloc', '--features', 'allocator-api2'], { env: { RUSTDOCFLAGS } })
   cpSync(join(targetFolder, 'doc'), join(out, 'rust'), { recursive: true })
 }
 

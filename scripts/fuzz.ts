@@ -55,14 +55,16 @@ const environment = (host: string): NodeJS.ProcessEnv => ({
 let current: ChildProcess[] = []
 
 function build(host: string): void {
-  const env = (flags: string) => ({ CARGO_TARGET_DIR: folder, RUSTFLAGS: flags, CARGO_PROFILE_RELEASE_C_LTO: 'off' })
+  const flags = (RUSTFLAGS: string) => ({
+    env: { CARGO_TARGET_DIR: folder, RUSTFLAGS, CARGO_PROFILE_RELEASE_C_LTO: 'off' },
+  })
   // The targets give the library what its counters need, by names that the linker has to keep.
   run(
     'cargo',
     ['build', '--manifest-path', 'fuzz/Cargo.toml', '--release', '--bins', '--target', host],
-    env(`${coverage} --cfg tessalloc_check -Clink-arg=-rdynamic`),
+    flags(`${coverage} --cfg tessalloc_check -Clink-arg=-rdynamic`),
   )
-  run('cargo', ['build', '-p', 'tessalloc-c', '--profile', 'release-c', '--target', host], env(coverage))
+  run('cargo', ['build', '-p', 'tessalloc-c', '--profile', 'release-c', '--target', host], flags(coverage))
 }
 
 interface Outcome {

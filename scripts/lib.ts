@@ -1,5 +1,5 @@
 // What the scripts share.
-import { spawnSync } from 'node:child_process'
+import { type SpawnSyncOptions, type SpawnSyncReturns, spawnSync } from 'node:child_process'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pc from 'picocolors'
@@ -21,20 +21,33 @@ export const ava: string = join(modules, 'ava', 'entrypoints', 'cli.mjs')
 /** A command that failed; its own output is on the terminal already. */
 export class CommandError extends Error {}
 
-/** Runs a command in the checkout with our terminal; throws when it fails. */
-export function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): void {
-  const result = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } })
+/** Runs a command to its end, in the checkout and with our terminal unless told otherwise; throws when it fails. `env` adds to ours. */
+export function run(command: string, args: readonly string[], options: SpawnSyncOptions = {}): void {
+  finish(command, args, { stdio: 'inherit', ...options })
+}
+
+/** What a command prints; else as {@link run}. */
+export function output(command: string, args: readonly string[], options: SpawnSyncOptions = {}): string {
+  return `${finish(command, args, { stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', ...options }).stdout}`
+}
+
+function finish(
+  command: string,
+  args: readonly string[],
+  options: SpawnSyncOptions,
+): SpawnSyncReturns<string | NonSharedBuffer> {
+  const result = spawnSync(command, args, { cwd: root, ...options, env: { ...process.env, ...options.env } })
   if (result.error) throw new CommandError(`${command} could not be started: ${result.error.message}`)
   if (result.status !== 0) {
     const how = result.signal ? `by ${result.signal}` : `with exit code ${result.status}`
     throw new CommandError(`"${[command, ...args].join(' ')}" ended ${how}`)
   }
+  return result
 }
 
 /** The compiler's name for this machine. */
 export function hostTriple(): string {
-  const { stdout } = spawnSync('rustc', ['-vV'], { cwd: root, encoding: 'utf8' })
-  const triple = /^host: (\S+)$/m.exec(stdout ?? '')?.[1]
+  const triple = /^host: (\S+)$/m.exec(output('rustc', ['-vV']))?.[1]
   if (triple === undefined) throw new CommandError('Cannot tell the host: "rustc -vV" did not name one')
   return triple
 }

@@ -10,8 +10,8 @@
 import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { addonOf, type Platform } from '../src/platforms.ts'
-import { cache, librarySource, python, run } from './cross-tools.ts'
-import { root } from './lib.ts'
+import { cache, librarySource, python } from './cross-tools.ts'
+import { root, run } from './lib.ts'
 import { platformManifest, writeManifest } from './manifests.ts'
 
 /** Lowest glibc that the packages for it load on. Node.js 20 asks for 2.28. */
@@ -77,7 +77,6 @@ export function buildPlatform(platform: Platform): void {
   const { linker = triple, rustflags, hasStd, objcopy } = recipes[name] ?? {}
   const key = triple.toUpperCase().replaceAll('-', '_')
   const env = {
-    ...process.env,
     CARGO_TARGET_DIR: target,
     CARGO_PROFILE_RELEASE_STRIP: 'symbols',
     // Nothing of it would be left.
@@ -93,8 +92,8 @@ export function buildPlatform(platform: Platform): void {
     // Without backtraces: there are no names left to show.
     const buildStd = hasStd ? [] : [`-Zbuild-std=${std}`, '-Zbuild-std-features=panic-unwind']
     const common = ['-p', crate, '--profile', profile, ...buildStd]
-    if (linker === 'mingw') run('cargo', ['build', ...common, '--target', triple], { cwd: root, env })
-    else run('cargo', ['zigbuild', ...common, '--target', linker], { cwd: root, env })
+    if (linker === 'mingw') run('cargo', ['build', ...common, '--target', triple], { env })
+    else run('cargo', ['zigbuild', ...common, '--target', linker], { env })
     return join(target, triple, profile)
   }
   const folder = join(root, 'npm', name)

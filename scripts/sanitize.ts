@@ -10,8 +10,8 @@
  */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
-import { fetchSources, librarySource, run, step } from './cross-tools.ts'
-import { CommandError, main, root, targetFolder } from './lib.ts'
+import { fetchSources, librarySource } from './cross-tools.ts'
+import { CommandError, main, root, run, step, targetFolder } from './lib.ts'
 
 const target = 'x86_64-unknown-linux-gnu'
 
@@ -116,13 +116,13 @@ function check(tool: Tool): void {
     ...(tool.features.length > 0 ? ['--features', tool.features.join(',')] : []),
     ...(tool.buildsStandardLibrary ? ['-Zbuild-std'] : []),
   ]
-  step(`${tool.name}: planted bugs`)
-  run('cargo', ['build', ...common, '--example', 'planted'], { cwd: root, env })
-  const program = join(folder, target, 'debug', 'examples', 'planted')
-  expectFinding(tool, program, 'nothing', undefined, env)
-  for (const [bug, report] of Object.entries(tool.finds)) expectFinding(tool, program, bug, report, env)
-  step(`${tool.name}: tests`)
-  run('cargo', ['test', '--no-fail-fast', ...common, ...tool.tests], { cwd: root, env })
+  step(`${tool.name}: planted bugs`, () => {
+    run('cargo', ['build', ...common, '--example', 'planted'], { env })
+    const program = join(folder, target, 'debug', 'examples', 'planted')
+    expectFinding(tool, program, 'nothing', undefined, env)
+    for (const [bug, report] of Object.entries(tool.finds)) expectFinding(tool, program, bug, report, env)
+  })
+  step(`${tool.name}: tests`, () => run('cargo', ['test', '--no-fail-fast', ...common, ...tool.tests], { env }))
   console.log(`covered: ${tool.name}: ${Object.keys(tool.finds).length} planted bugs found, the tests without a report`)
 }
 
