@@ -12,7 +12,7 @@ use core::ptr::{copy_nonoverlapping, null_mut};
 
 use tessalloc::raw;
 
-use crate::malloc::{fail, or_no_memory};
+use crate::block::{fail, or_no_memory};
 
 /// Alignment and offset as the core takes them: aligned to 16 too where the offset leaves the choice. `None` if they can't be had.
 fn checked(align: usize, offset: usize) -> Option<(usize, usize)> {

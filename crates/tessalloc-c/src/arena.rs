@@ -14,7 +14,7 @@ use core::ptr::copy_nonoverlapping;
 
 use tessalloc::{Arena, ArenaError, ArenaFunctions, ArenaInfo, ArenaOptions, Opt};
 
-use crate::malloc::fail;
+use crate::block::fail;
 
 const EXCLUSIVE: u32 = 1;
 const COMMITTED: u32 = 2;

@@ -5,7 +5,7 @@ use core::ptr::{NonNull, copy_nonoverlapping, null_mut};
 
 use tessalloc::Buffer;
 
-use crate::malloc::{fail, or_no_memory};
+use crate::block::{fail, or_no_memory};
 
 /// `tessalloc_buffer_stats_t`. Later versions only append.
 #[repr(C)]

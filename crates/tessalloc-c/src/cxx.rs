@@ -27,7 +27,7 @@ use core::ptr::null;
 
 use tessalloc::raw;
 
-use crate::malloc::at_least_16;
+use crate::block::at_least_16;
 
 #[macro_use]
 #[cfg_attr(target_arch = "x86_64", path = "cxx/x86_64.rs")]

@@ -16,7 +16,7 @@ use tessalloc::{Heap, HeapId, HeapOptions, OutOfMemory, raw};
 
 use crate::alloc::{aligned, malloc_at, path_in, realloc_at, rezalloc_at, text_in, times, zalloc_at};
 use crate::arena::arena_of;
-use crate::malloc::{fail, or_no_memory};
+use crate::block::{fail, or_no_memory};
 
 /// What stands for the default heap: its address. It may be read as a heap, one that no thread uses.
 static MAIN: [u64; 32] = [0; 32];

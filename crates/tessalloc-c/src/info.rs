@@ -9,7 +9,7 @@
 //! | the fastbin figures  | 0: there are none                                     |
 use core::ffi::{c_char, c_int};
 
-use crate::malloc::fail;
+use crate::block::fail;
 
 /// glibc's `struct mallinfo2`; libc has it for some systems only.
 #[repr(C)]

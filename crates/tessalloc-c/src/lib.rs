@@ -19,6 +19,7 @@
 //! | `profile` | `tessalloc_profile_*`                                                 | an errno value as the result           |
 //! | `stats`  | `tessalloc_ctl`, `_stats_json`, `_process_info`, `_set_output`, …      | an errno value as the result           |
 //! | `walk`   | `tessalloc_visit_…`, `tessalloc_thread_…` of `include/tessalloc.h`        | 0 and `errno`                          |
+//! | `zone`   | nothing: on macOS it stands for `malloc` and `info`                    | null                                   |
 //!
 //! The library is compiled with panic = "abort" and without `std`. A profile that unwinds needs `std`'s panic machinery; for
 //! such a profile the crate is empty.
@@ -32,6 +33,8 @@ mod alloc;
 #[cfg(panic = "abort")]
 mod arena;
 #[cfg(panic = "abort")]
+mod block;
+#[cfg(panic = "abort")]
 mod buffer;
 #[cfg(all(panic = "abort", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod cxx;
@@ -39,9 +42,9 @@ mod cxx;
 mod guarded;
 #[cfg(panic = "abort")]
 mod heap;
-#[cfg(panic = "abort")]
+#[cfg(all(panic = "abort", not(target_os = "macos")))]
 mod info;
-#[cfg(panic = "abort")]
+#[cfg(all(panic = "abort", not(target_os = "macos")))]
 mod malloc;
 #[cfg(panic = "abort")]
 mod options;
@@ -55,6 +58,8 @@ mod profile;
 mod stats;
 #[cfg(panic = "abort")]
 mod walk;
+#[cfg(all(panic = "abort", target_os = "macos"))]
+mod zone;
 #[cfg(all(panic = "abort", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 use cxx::unwind;
 #[cfg(all(panic = "abort", not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))))]

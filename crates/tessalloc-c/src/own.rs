@@ -4,7 +4,7 @@ use core::ffi::{c_char, c_int, c_void};
 use tessalloc::table::{self, Table};
 use tessalloc::{Stats, raw};
 
-use crate::malloc::{at_least_16, fail, or_no_memory};
+use crate::block::{at_least_16, fail, or_no_memory};
 use crate::stats::fill;
 
 /// The table, for another copy of tessalloc that finds it by name.

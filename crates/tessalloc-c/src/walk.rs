@@ -9,7 +9,7 @@ use core::ffi::{c_int, c_void};
 
 use tessalloc::{HeapId, PageInfo, PageOwner, RawDeferredFree, ThreadId, Walked, Which};
 
-use crate::malloc::fail;
+use crate::block::fail;
 
 /// `tessalloc_page_info_t`. Later versions only append fields.
 #[repr(C)]

@@ -3,7 +3,12 @@
 
 use crate::theap::{EMPTY, Stacks};
 
-#[cfg(all(feature = "initial-exec", not(feature = "addon"), target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "initial-exec",
+    not(feature = "addon"),
+    any(target_os = "linux", target_os = "freebsd"),
+    target_arch = "x86_64"
+))]
 mod word {
     use super::*;
 
@@ -43,7 +48,12 @@ mod word {
     }
 }
 
-#[cfg(all(feature = "initial-exec", not(feature = "addon"), target_os = "linux", target_arch = "aarch64"))]
+#[cfg(all(
+    feature = "initial-exec",
+    not(feature = "addon"),
+    any(target_os = "linux", target_os = "freebsd"),
+    target_arch = "aarch64"
+))]
 mod word {
     use super::*;
 
@@ -99,12 +109,66 @@ mod word {
     }
 }
 
+// Thread locals of macOS allocate when a thread first uses one; keys do not.
+#[cfg(all(target_os = "macos", not(feature = "std")))]
+mod word {
+    use super::*;
+    use crate::sync::{AtomicUsize, Ordering};
+
+    /// The key, plus one; 0 until made.
+    static KEY: AtomicUsize = AtomicUsize::new(0);
+
+    #[inline(always)]
+    pub(crate) fn get() -> *mut Stacks {
+        // ORDER: Relaxed: a thread has a word if it set one, and then it saw the key.
+        let key = KEY.load(Ordering::Relaxed);
+        let word = if key == 0 {
+            core::ptr::null_mut()
+        } else {
+            // SAFETY: the key was made and is never deleted.
+            unsafe { libc::pthread_getspecific(key as libc::pthread_key_t - 1) }
+        };
+        if word.is_null() { (&raw const EMPTY).cast_mut() } else { word.cast() }
+    }
+
+    pub(crate) fn set(word: *mut Stacks) {
+        // SAFETY: the key was made and is never deleted. It fails for keys that there are not.
+        unsafe { libc::pthread_setspecific(key(), word.cast()) };
+    }
+
+    /// The key; made by the first call. The process ends where there is none to be had: nothing can be allocated without.
+    fn key() -> libc::pthread_key_t {
+        // ORDER: Acquire pairs with the Release below: who sees the key sees it made.
+        let known = KEY.load(Ordering::Acquire);
+        if known != 0 {
+            return known as libc::pthread_key_t - 1;
+        }
+        let mut key: libc::pthread_key_t = 0;
+        // SAFETY: `key` is ours to write.
+        unsafe {
+            if libc::pthread_key_create(&mut key, None) != 0 {
+                libc::abort();
+            }
+        }
+        // ORDER: Release pairs with the Acquire above; Acquire as there.
+        match KEY.compare_exchange(0, key as usize + 1, Ordering::Release, Ordering::Acquire) {
+            Ok(_) => key,
+            Err(first) => {
+                // SAFETY: made just now, and no thread has a value for it.
+                unsafe { libc::pthread_key_delete(key) };
+                first as libc::pthread_key_t - 1
+            }
+        }
+    }
+}
+
 #[cfg(not(any(
     shuttle,
+    all(target_os = "macos", not(feature = "std")),
     all(
         feature = "initial-exec",
         not(feature = "addon"),
-        target_os = "linux",
+        any(target_os = "linux", target_os = "freebsd"),
         any(target_arch = "x86_64", target_arch = "aarch64")
     )
 )))]
