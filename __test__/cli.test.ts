@@ -240,9 +240,9 @@ function elsewhere(system: string, ...args: readonly string[]) {
 for (const [system, reason, ...args] of [
   ['win32', 'Windows has no preloading', 'run', '--', 'node'],
   ['win32', 'Windows has no preloading', 'path'],
-  ['darwin', 'DYLD_INSERT_LIBRARIES puts no malloc in the place of that of macOS', 'run', '--', 'node'],
-  ['darwin', 'DYLD_INSERT_LIBRARIES puts no malloc in the place of that of macOS', 'env', '--docker'],
-  ['freebsd', 'nobody has tried LD_PRELOAD with tessalloc there', 'path', '--static'],
+  ['darwin', 'the library for it was never run. To try it, install @tessalloc/binding-darwin-', 'run', '--', 'node'],
+  ['darwin', 'the library for it was never run', 'env', '--docker'],
+  ['freebsd', 'the library for it was never run', 'path', '--static'],
   ['aix', 'tessalloc was not made for it', 'env', '--json'],
 ] as const) {
   test(`${args[0]}_on_${system}_says_why_there_is_none`, (t) => {

@@ -41,6 +41,7 @@ const recipes: Readonly<Record<string, Recipe>> = {
   'linux-x64-musl': { rustflags: musl, objcopy: 'objcopy' },
   'linux-arm64-musl': { rustflags: musl, objcopy: arm64Objcopy },
   'win32-x64-msvc': { linker: 'mingw' },
+  'freebsd-x64': { objcopy: 'objcopy' },
 }
 
 /** Systems and processors that Node.js runs on and this machine builds no package for, and why. */
@@ -54,14 +55,13 @@ export const notBuilt: readonly (readonly [name: string, reason: string])[] = [
   ['android, aix, sunos', 'the core does not know their system calls'],
 ]
 
-/** An empty library of the name that napi's build script looks for; nothing is taken from it. */
+/** Libraries of the names that napi's build script and the linkers look for; nothing is taken from them. */
 function nodeStub(): string {
   const folder = join(cache, 'node-stub')
-  if (existsSync(join(folder, 'libnode.dll'))) return folder
   mkdirSync(folder, { recursive: true })
-  const source = join(folder, 'stub.c')
-  writeFileSync(source, 'int stub;\n')
-  run('x86_64-w64-mingw32-gcc', ['-shared', '-s', '-o', join(folder, 'libnode.dll'), source])
+  writeFileSync(join(folder, 'libnode.dll'), '')
+  // An archive without members.
+  writeFileSync(join(folder, 'libnode.a'), '!<arch>\n')
   return folder
 }
 

@@ -23,13 +23,15 @@ const look = `
 import json, sys, lief
 b = lief.parse(sys.argv[1])
 name = lambda s: s if isinstance(s, str) else s.name
+# macOS puts a line before each name.
+plain = lambda f: f.name[1:] if b.format == lief.Binary.FORMATS.MACHO else f.name
 needs = b.symbols_version_requirement if b.format == lief.Binary.FORMATS.ELF else []
 print(json.dumps({
   "format": b.format.name,
   "processor": b.abstract.header.architecture.name,
   "libraries": [name(l) for l in b.libraries],
-  "exports": [f.name for f in b.abstract.exported_functions],
-  "imports": [f.name for f in b.abstract.imported_functions],
+  "exports": [plain(f) for f in b.abstract.exported_functions],
+  "imports": [plain(f) for f in b.abstract.imported_functions],
   "versions": [a.name for n in needs for a in n.get_auxiliary_symbols()],
 }))
 `
@@ -51,7 +53,15 @@ const expectations: readonly (readonly [platform: RegExp, expected: Expected])[]
     /^freebsd/,
     { format: 'ELF', libraries: /^lib(c|m|thr|rt|util|execinfo|kvm|memstat|procstat|devstat|gcc_s)\.so\.\d$/ },
   ],
-  [/^darwin/, { format: 'MACHO', libraries: /^\/usr\/lib\/lib(System\.B|iconv\.2)\.dylib$/ }],
+  // The name under which programs look for the library itself stands there too.
+  [
+    /^darwin/,
+    {
+      format: 'MACHO',
+      libraries:
+        /^(@rpath\/(libtessalloc\.dylib|tessalloc\.node)|\/usr\/lib\/lib(System\.B|iconv\.2|charset\.1)\.dylib)$/,
+    },
+  ],
   [
     /^win32/,
     {
@@ -63,7 +73,7 @@ const expectations: readonly (readonly [platform: RegExp, expected: Expected])[]
 
 const processors: Readonly<Record<string, string>> = { x64: 'X86_64', arm64: 'ARM64' }
 
-/** What a preload library has to stand in for; macOS puts a line under each name. */
+/** What a preload library has to stand in for. On macOS it does so by a zone, and gives none of the names. */
 const family = [
   'malloc',
   'calloc',
@@ -84,7 +94,7 @@ function newest(versions: readonly string[], prefix: string): string | undefined
 /** Checks all of a platform's binaries; tells the glibc they ask for, if any. Throws a `CommandError` that names what is wrong. */
 export function checkPlatform({ name, files }: Platform): string | undefined {
   const expected = expectations.find(([pattern]) => pattern.test(name))?.[1]
-  const floors = [addonOf(name), ...files.filter((file) => file.endsWith('.so'))].map((file) => {
+  const floors = [addonOf(name), ...files.filter((file) => !file.endsWith('.a'))].map((file) => {
     const path = join(root, 'npm', name, file)
     const found = lookInto(path)
     const fail = (what: string, wanted: unknown, received: unknown): never => {
@@ -99,16 +109,22 @@ export function checkPlatform({ name, files }: Platform): string | undefined {
     if (floor !== undefined && newest([`GLIBC_${floor}`, `GLIBC_${glibcFloor}`], 'GLIBC_') !== glibcFloor) {
       fail('the newest glibc it asks for', `at most ${glibcFloor}`, floor)
     }
-    const exports = new Set(found.exports.map((each) => each.replace(/^_(?=napi|malloc)/, '')))
+    const exports = new Set(found.exports)
     if (file.endsWith('.node')) {
       if (!exports.has('napi_register_module_v1'))
         fail('its exports', 'napi_register_module_v1', [...exports].join(', '))
-      const asked = found.imports.filter((each) => /^_?napi_/.test(each))
+      const asked = found.imports.filter((each) => /^napi_/.test(each))
       if (asked.length > 0) fail('names of Node-API', 'looked up when it runs', asked.join(', '))
     }
     const isPreload = file.endsWith('.so')
     const missing = family.filter((each) => exports.has(each) !== isPreload)
     if (missing.length > 0) fail('the malloc family', isPreload ? 'exported' : 'left alone', missing.join(', '))
+    if (file.endsWith('.dylib') && !found.imports.includes('malloc_zone_register')) {
+      fail('its imports', 'malloc_zone_register among them', found.imports.join(', '))
+    }
+    if (/^lib.*\.(so|dylib)$/.test(file) && !exports.has('tessalloc_malloc')) {
+      fail('its exports', 'tessalloc_malloc among them', [...exports].join(', '))
+    }
     return floor
   })
   return newest(

@@ -236,7 +236,8 @@ export function runPlatform(
   if (files.includes('libtessalloc.so')) {
     const library = `${machine.project}/node_modules/${packageOf(name)}/libtessalloc.so`
     const { rssMiB } = probe('preload', [], { LD_PRELOAD: library })
-    words.push(`preload (RSS ${plainSeen.rssMiB} → ${rssMiB} MiB)`)
+    // qemu tells no resident bytes.
+    words.push(rssMiB > 0 ? `preload (RSS ${plainSeen.rssMiB} → ${rssMiB} MiB)` : 'preload')
     if (machine.starts) {
       probe('preload', [
         ...cli,

@@ -18,9 +18,10 @@ export interface Platform {
 }
 
 /** A library of the platform's folder. */
-export type LibraryName = 'libtessalloc.so' | 'libtessalloc.a'
+export type LibraryName = 'libtessalloc.so' | 'libtessalloc.dylib' | 'libtessalloc.a'
 
 const elf = ['libtessalloc.so', 'libtessalloc.a'] as const
+const machO = ['libtessalloc.dylib', 'libtessalloc.a'] as const
 
 export const platforms: readonly Platform[] = [
   { name: 'linux-x64-gnu', triple: 'x86_64-unknown-linux-gnu', files: elf, proof: 'tested' },
@@ -28,11 +29,11 @@ export const platforms: readonly Platform[] = [
   { name: 'linux-x64-musl', triple: 'x86_64-unknown-linux-musl', files: elf, proof: 'run' },
   { name: 'linux-arm64-musl', triple: 'aarch64-unknown-linux-musl', files: elf, proof: 'none' },
   // Named as Node on Windows wants it; what is built is `gnu`, whose Node-API is the same plain C. There is no preloading.
-  { name: 'win32-x64-msvc', triple: 'x86_64-pc-windows-gnu', files: [], proof: 'none' },
+  { name: 'win32-x64-msvc', triple: 'x86_64-pc-windows-gnu', files: [], proof: 'run' },
   { name: 'win32-arm64-msvc', triple: 'aarch64-pc-windows-gnullvm', files: [], proof: 'none' },
-  { name: 'darwin-arm64', triple: 'aarch64-apple-darwin', files: [], proof: 'none' },
-  { name: 'darwin-x64', triple: 'x86_64-apple-darwin', files: [], proof: 'none' },
-  { name: 'freebsd-x64', triple: 'x86_64-unknown-freebsd', files: [], proof: 'none' },
+  { name: 'darwin-arm64', triple: 'aarch64-apple-darwin', files: machO, proof: 'none' },
+  { name: 'darwin-x64', triple: 'x86_64-apple-darwin', files: machO, proof: 'none' },
+  { name: 'freebsd-x64', triple: 'x86_64-unknown-freebsd', files: elf, proof: 'none' },
 ]
 
 /** The platforms whose packages the main one asks for. */

@@ -1,7 +1,7 @@
 import { constants } from 'node:os'
 import { TessallocError } from '../errors.ts'
 import { binaryPath } from '../native.ts'
-import type { LibraryName } from '../platforms.ts'
+import { type LibraryName, packageOf } from '../platforms.ts'
 
 /** Exit codes of the command line; a program that is run passes its own through. */
 export const exitCode = { ok: 0, failed: 1, usage: 2, unsupported: 3, notExecutable: 126, notFound: 127 } as const
@@ -28,12 +28,16 @@ export function startError(command: string, error: NodeJS.ErrnoException): ExitE
   return new ExitError(exitCode.notExecutable, `Cannot run ${command}: ${error.message}`)
 }
 
-/** Why a system runs no whole program on tessalloc, by its name for Node.js. Linux does; of others nothing is known. */
+/** Why a system runs no whole program on tessalloc, by its name for Node.js. Linux does. */
 const withoutPreload: Readonly<Record<string, string>> = {
   win32: 'Windows has no preloading',
-  darwin:
-    'DYLD_INSERT_LIBRARIES puts no malloc in the place of that of macOS, which also drops the variable for its own programs',
-  freebsd: 'nobody has tried LD_PRELOAD with tessalloc there',
+  darwin: neverRun('darwin', 'DYLD_INSERT_LIBRARIES', 'libtessalloc.dylib'),
+  freebsd: neverRun('freebsd', 'LD_PRELOAD', 'libtessalloc.so'),
+}
+
+function neverRun(system: string, variable: string, library: LibraryName): string {
+  const binaries = packageOf(`${system}-${process.arch}`)
+  return `the library for it was never run. To try it, install ${binaries} and set ${variable} to the ${library} in it`
 }
 
 /** What to say where `system` runs no whole program on tessalloc; `undefined` where it does. */
