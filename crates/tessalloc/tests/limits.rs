@@ -236,6 +236,10 @@ fn group_of(limit: usize) -> Option<std::path::PathBuf> {
 #[test]
 fn container_limit_is_followed() {
     let name = "container_limit_is_followed";
+    if cfg!(feature = "asan") {
+        println!("left out: what AddressSanitizer notes of memory would count in the group too");
+        return;
+    }
     if std::env::var(CASE).is_err() {
         let Some(group) = group_of(200 * MIB) else {
             println!("left out: no control group can be made here");
