@@ -2,7 +2,7 @@
 //
 // A scenario does its work and calls `idle` with what it keeps. Then garbage is collected (V8 sweeps late), nothing more happens for
 // some seconds, and what the process holds is printed as JSON. With SCENARIO_TRAFFIC=1 small requests come in after these seconds, and
-// what is printed are the delays of the event loop.
+// what is printed are the delays of the event loop, and what the process holds after that.
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
@@ -43,15 +43,16 @@ const cpuMs = () => {
   return (user + system) / 1000
 }
 
+const bytesOf = (file, name) =>
+  Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(readFileSync(file, 'utf8'))[1]) * 1024
+
 async function rest() {
   const before = cpuMs()
   await sleep(idleMs)
   const idleCpuMs = Math.round(cpuMs() - before)
-  const bytes = (file, name) =>
-    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(readFileSync(file, 'utf8'))[1]) * 1024
   return {
-    peakRssBytes: bytes('/proc/self/status', 'VmHWM'),
-    idleRssBytes: bytes('/proc/self/smaps_rollup', 'Rss'),
+    peakRssBytes: bytesOf('/proc/self/status', 'VmHWM'),
+    idleRssBytes: bytesOf('/proc/self/smaps_rollup', 'Rss'),
     jsHeapBytes: process.memoryUsage().heapTotal,
     idleCpuMs,
   }
@@ -59,7 +60,8 @@ async function rest() {
 
 /**
  * Has a timer for as long as `rest` does nothing, then handles small requests, and looks at each turn of the loop how long it took beyond its timer: how much of that the thread ran, how
- * much it waited for a processor (other work's fault, left out), and how much it was blocked, and whether memory went back meanwhile.
+ * much it waited for a processor (other work's fault, left out), and how much it was blocked, and whether memory went back meanwhile; at
+ * last what is resident, of a process that is never quite idle.
  */
 async function traffic() {
   const { memoryUsage, memoryUsageIndex, memoryUsageLength } = await import('../../dist/index.js')
@@ -83,6 +85,7 @@ async function traffic() {
     purgeDelayMs: 0,
     purgeBlockedMs: 0,
     purgedBytes: 0,
+    trafficRssBytes: 0,
   }
   const start = performance.now()
   const end = start + idleMs + trafficMs
@@ -111,6 +114,7 @@ async function traffic() {
   }
   closeSync(file)
   result.purgedBytes = before - first
+  result.trafficRssBytes = bytesOf('/proc/self/smaps_rollup', 'Rss')
   return result
 }
 

@@ -15,8 +15,9 @@ export const loopKeys = [
   'purgeDelayMs',
   'purgeBlockedMs',
   'purgedBytes',
+  'trafficRssBytes',
 ] as const
-/** The longest turns of the event loop: of all, and of those in which memory went back. */
+/** The longest turns of the event loop: of all, and of those in which memory went back; what is resident after light traffic. */
 export type Loop = Readonly<Record<(typeof loopKeys)[number], number>>
 
 /** What a scenario came to on one allocator: medians, and each run. */

@@ -164,6 +164,13 @@ impl DefaultHeap {
     /// Goes once through the pages that wait: `visit` gets each, held, and says whether it goes back into its list. They all go back,
     /// class by class, after the last one, or when `visit` unwinds.
     pub(crate) fn visit_waiting(&self, mut visit: impl FnMut(*mut Page) -> bool) {
+        for class in 1..CLASS_COUNT {
+            self.visit_waiting_of(class, &mut visit);
+        }
+    }
+
+    /// As [`DefaultHeap::visit_waiting`], the pages of one class.
+    pub(crate) fn visit_waiting_of(&self, class: usize, visit: &mut impl FnMut(*mut Page) -> bool) {
         struct Kept<'a>(&'a WaitingList, *mut Page);
         impl Drop for Kept<'_> {
             fn drop(&mut self) {
@@ -175,16 +182,14 @@ impl DefaultHeap {
                 }
             }
         }
-        for class in 1..CLASS_COUNT {
-            let mut kept = Kept(&self.waiting[class], core::ptr::null_mut());
-            // Bound: each page is popped once, since they go back only after the last one.
-            while let Some(page) = self.adopt(class) {
-                // SAFETY: R4: held by this thread; W1 ended with the pop, so the queue's link is free to use.
-                unsafe { (*page).next = kept.1 };
-                let next = core::mem::replace(&mut kept.1, page);
-                if !visit(page) {
-                    kept.1 = next;
-                }
+        let mut kept = Kept(&self.waiting[class], core::ptr::null_mut());
+        // Bound: each page is popped once, since they go back only after the last one.
+        while let Some(page) = self.adopt(class) {
+            // SAFETY: R4: held by this thread; W1 ended with the pop, so the queue's link is free to use.
+            unsafe { (*page).next = kept.1 };
+            let next = core::mem::replace(&mut kept.1, page);
+            if !visit(page) {
+                kept.1 = next;
             }
         }
     }

@@ -144,6 +144,8 @@ mod report;
 #[cfg(not(any(loom, target_os = "none")))]
 mod ring;
 #[cfg(not(any(loom, target_os = "none")))]
+mod rounds;
+#[cfg(not(any(loom, target_os = "none")))]
 mod sample;
 #[cfg(not(any(loom, target_os = "none")))]
 mod scavenger;

@@ -116,7 +116,8 @@ macro_rules! options {
 options! {
     /// Address space of a region; 0: four times the memory. Regions that are there already keep their size.
     ReserveBytes, reserve_bytes, "RESERVE", Bytes, 0, 0..=1 << 40;
-    /// How long unused memory is kept under steady load; 0: until the next look, a quarter of a second away.
+    /// How long unused memory is kept under steady load; 0: until the next look, a quarter of a second away. Of pages in use it is half of
+    /// that at least, and [`Opt::IdleDelayMs`].
     PurgeDelayMs, purge_delay_ms, "PURGE_DELAY", Milliseconds, 10_000, 0..=3_600_000;
     /// Whether a background thread gives memory back while nobody allocates. One that runs already goes on.
     Scavenger, scavenger, "SCAVENGER", Switch, 1, 0..=1;

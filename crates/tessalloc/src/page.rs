@@ -83,6 +83,8 @@ pub(crate) const FULL: u8 = 2;
 pub(crate) const FRESH: u8 = 4;
 /// The owner exited while the page was on its way into its inbox.
 pub(crate) const ORPHAN: u8 = 8;
+/// Nobody has taken blocks of the page since a look of the scavenger: see [`crate::rounds`].
+pub(crate) const RESTED: u8 = 16;
 /// The run was moved by the page table and costs a mapping of its own.
 pub(crate) const MOVED: u8 = 32;
 /// The run was made for a first-class heap; that may have been deleted since.
@@ -339,6 +341,13 @@ impl Page {
 
     pub(crate) fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Notes a look of the scavenger; true if nobody has taken blocks since the one before.
+    pub(crate) fn note_rest(&mut self) -> bool {
+        let rested = self.has(RESTED);
+        self.flags |= RESTED;
+        rested
     }
 
     /// Whether a block can be had without looking for remote frees.

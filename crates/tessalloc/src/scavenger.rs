@@ -3,6 +3,7 @@
 //! ```text
 //! free memory   kept on the curve: of what came free now, all; of what came free 10 s ago, nothing
 //! a quiet second: threads' pages are trimmed (empty ones back, holes in the others), then free slices go back
+//! while threads work: what rests in their pages goes back too, in rounds ([`crate::rounds`])
 //! ```
 //!
 //! V1 One thread at a time runs [`step`] or [`purge_all`] (`PASS`).
@@ -13,13 +14,13 @@ use core::ffi::c_void;
 use core::ptr::null_mut;
 
 use crate::background::{Background, State, Wish};
-use crate::heap::{self, DEFAULT};
-use crate::holes;
+use crate::heap::DEFAULT;
 use crate::options::Opt;
 use crate::os;
 use crate::pressure;
 use crate::region::{self, SLICE_BYTES};
 use crate::report::Line;
+use crate::rounds::{self, visit_waiting};
 use crate::stats::{self, Counter};
 use crate::sync::{AtomicU64, Lock, Ordering, pause};
 use crate::thread;
@@ -45,11 +46,18 @@ static PASS: Lock = Lock::new();
 static LAST_STEP_MS: AtomicU64 = AtomicU64::new(0);
 /// When the system last refused a background thread.
 static REFUSED_AT_MS: AtomicU64 = AtomicU64::new(0);
-static CURVE: CurveCell = CurveCell(core::cell::UnsafeCell::new(Curve::new()));
+static PACE: PaceCell =
+    PaceCell(core::cell::UnsafeCell::new(Pace { curve: Curve::new(), waiting: rounds::Waiting::new() }));
 
-struct CurveCell(core::cell::UnsafeCell<Curve>);
+struct PaceCell(core::cell::UnsafeCell<Pace>);
 // SAFETY: touched under `PASS` only.
-unsafe impl Sync for CurveCell {}
+unsafe impl Sync for PaceCell {}
+
+/// What one tick leaves to the next.
+struct Pace {
+    curve: Curve,
+    waiting: rounds::Waiting,
+}
 
 /// Slices that came free at each of the last points, newest first.
 struct Curve {
@@ -208,15 +216,15 @@ pub(crate) fn pass() -> bool {
 /// One tick: the curve, and quiet threads. The caller holds `PASS`. True if there is nothing to do before the next report.
 fn step(in_background: bool) -> bool {
     // ORDER: Relaxed: under `PASS`; readers want a recent value.
-    region::TICK.fetch_add(1, Ordering::Relaxed);
-    let quiet = if in_background { look_at_threads() } else { Quiet::default() };
-    let free = stats::value(Counter::DirtyFreeSlices);
+    let now = region::TICK.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     // SAFETY: under `PASS`.
-    let curve = unsafe { &mut *CURVE.0.get() };
+    let Pace { curve, waiting } = unsafe { &mut *PACE.0.get() };
+    let before = stats::value(Counter::DirtyFreeSlices);
+    let quiet = if in_background { look_at_threads(now, waiting) } else { Quiet::default() };
+    let free = stats::value(Counter::DirtyFreeSlices);
+    // What was given back just now had rested: it is not new.
+    curve.at_last_step += free.saturating_sub(before);
     let mut keep = curve.step(free, (Opt::PurgeDelayMs.value() / TICK_MS) as usize);
-    if quiet.all {
-        visit_waiting();
-    }
     if quiet.all || pressure::lasts() {
         keep = 0;
     }
@@ -236,11 +244,13 @@ struct Quiet {
     trimmed_all: bool,
 }
 
-/// Finds the threads that took no slow path for a while, and gives back what they hold.
-fn look_at_threads() -> Quiet {
+/// Finds the threads that took no slow path for a while, and gives back what they hold; of the others, and of the pages that nobody
+/// owns, what rested.
+fn look_at_threads(now: u32, waiting: &mut rounds::Waiting) -> Quiet {
     let mut quiet = Quiet { all: true, trimmed_all: true };
     // At most 14,400, by the option's range.
     let quiet_ticks = Opt::IdleDelayMs.value().div_ceil(TICK_MS) as u32;
+    let rest_ticks = rounds::rest_ticks(TICK_MS);
     for thread in thread::all().chain(thread::all_of_heaps()) {
         // SAFETY: L2; `seen_slow` and `quiet_ticks` are touched under `PASS` only, the rest inside the gate.
         unsafe {
@@ -258,6 +268,7 @@ fn look_at_threads() -> Quiet {
             }
             if (*thread).quiet_ticks < quiet_ticks {
                 quiet.all = false;
+                rounds::look_at_busy(thread, now, rest_ticks);
                 continue;
             }
             // Once when it has become quiet, and again when it has moved a little since.
@@ -265,6 +276,11 @@ fn look_at_threads() -> Quiet {
                 quiet.trimmed_all &= trim(thread);
             }
         }
+    }
+    if quiet.all {
+        visit_waiting();
+    } else {
+        waiting.step(now, rest_ticks);
     }
     quiet
 }
@@ -282,20 +298,6 @@ unsafe fn trim(thread: *mut thread::Thread) -> bool {
         (*thread).gate.unclaim();
     }
     true
-}
-
-/// Pages that wait for an owner: empty ones go back, of the others what holds nothing.
-fn visit_waiting() {
-    DEFAULT.visit_waiting(|page| {
-        // SAFETY: R4: held by this thread since it was popped.
-        unsafe {
-            if heap::release_if_home(page) {
-                return false;
-            }
-            holes::purge(page);
-        }
-        true
-    });
 }
 
 /// Gives back up to `slices` free slices: from the top down, first where nothing came free lately.

@@ -50,6 +50,9 @@ pub(crate) struct Thread {
     pub(crate) warm: crate::large::Warm,
     /// How often the exit hook has put itself off.
     exit_round: u32,
+    /// Of a thread that works: the tick of the last look at its pages ([`crate::rounds`]), and the class where that left off.
+    pub(crate) looked_at: u32,
+    pub(crate) trimmed_to: u8,
     /// Slow paths at the scavenger's last look, and for how many looks there were hardly any.
     pub(crate) seen_slow: u64,
     pub(crate) quiet_ticks: u32,
@@ -114,6 +117,8 @@ impl Thread {
             theap: Theap::new(),
             warm: crate::large::Warm::new(),
             exit_round: 0,
+            looked_at: 0,
+            trimmed_to: 0,
             seen_slow: 0,
             quiet_ticks: 0,
             parked: false,
