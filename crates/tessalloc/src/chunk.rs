@@ -1,14 +1,16 @@
-//! The words of a chunk, a bit for each of its 64 slices.
+//! The words of a chunk, a bit for each of its 64 slices, and the run that reaches into it.
 //!
 //! | word        | a one means                                           | written by                    |
 //! |-------------|-------------------------------------------------------|-------------------------------|
 //! | `taken`     | the slice is part of a run, being purged, or not there | any: CAS to take, AND to give |
-//! | `starts`    | a run, or its part in this chunk, begins here          | who holds the run             |
+//! | `starts`    | a run begins here                                      | who holds the run             |
 //! | `dirty`     | may be resident; a zero reads as zeroes                | who holds the slice           |
 //! | `committed` | usable (only where commit goes by slice)               | who holds the slice           |
 //!
 //! - S1 A slice whose `taken` bit a thread has set is that thread's to touch, with its bits in the other words. They are changed by
 //!   read-modify-writes, since their neighbours are others', and need no ordering of their own: `taken` hands them on (K1).
+//! - S8 `head` is that of a run that goes on in the first slice from an earlier chunk, and belongs to who holds that slice. It lies
+//!   here, not in the slice's descriptor: a run of many chunks, of which little may ever be touched, writes 64 bytes for each.
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::taken::Taken;
@@ -20,6 +22,8 @@ pub(crate) struct Chunk {
     pub(crate) starts: AtomicU64,
     dirty: AtomicU64,
     committed: AtomicU64,
+    /// The run's first slice plus one; 0: the first slice is free, or a run's own first one (S8).
+    head: AtomicU32,
     /// Clock of the last give, in ticks of the purge.
     given_at: AtomicU32,
 }
@@ -31,8 +35,15 @@ impl Chunk {
 
     #[cfg(loom)]
     pub(crate) fn new(taken: u64) -> Self {
-        let zero = || AtomicU64::new(0);
-        Self { taken: Taken::new(taken), starts: zero(), dirty: zero(), committed: zero(), given_at: AtomicU32::new(0) }
+        let (zero, none) = (|| AtomicU64::new(0), || AtomicU32::new(0));
+        Self {
+            taken: Taken::new(taken),
+            starts: zero(),
+            dirty: zero(),
+            committed: zero(),
+            head: none(),
+            given_at: none(),
+        }
     }
 
     /// Where runs begin, as it is at some moment.
@@ -46,10 +57,25 @@ impl Chunk {
         self.starts.fetch_or(1 << at, Ordering::Relaxed);
     }
 
-    /// No run begins in these slices of the caller's any more.
+    /// The run that begins at a slice of the region goes on in the chunk's first slice, which the caller holds.
+    pub(crate) fn go_on(&self, head: usize) {
+        // ORDER: Relaxed: S8; readers hold a block of the run.
+        self.head.store(head as u32 + 1, Ordering::Relaxed);
+    }
+
+    /// The first slice of the run that goes on here from an earlier chunk.
+    pub(crate) fn head(&self) -> Option<usize> {
+        // ORDER: Relaxed: S8: who asks holds a block of the run, or its first slice here.
+        Some(self.head.load(Ordering::Relaxed).checked_sub(1)? as usize)
+    }
+
+    /// No run begins, nor goes on, in these slices of the caller's any more.
     pub(crate) fn end_runs(&self, bits: u64, tick: u32) {
-        // ORDER: Relaxed: S1; published by the Release in `give`.
+        // ORDER: Relaxed: S1, S8; published by the Release in `give`.
         self.starts.fetch_and(!bits, Ordering::Relaxed);
+        if bits & 1 == 1 {
+            self.head.store(0, Ordering::Relaxed);
+        }
         self.given_at.store(tick, Ordering::Relaxed);
     }
 

@@ -63,16 +63,14 @@ pub(crate) enum Kind {
     Starter = 2,
     /// One block.
     Large = 3,
-    /// The part of a large run that lies in a further chunk.
-    Tail = 4,
     /// A large run kept by a thread for its next request.
-    Warm = 5,
+    Warm = 4,
     /// Blocks that start inside their places, or one in a run: see [`crate::offset`].
-    Offset = 6,
+    Offset = 5,
     /// As [`Kind::Offset`], each with the record of a sample in front: see [`crate::sample`].
-    Sampled = 7,
+    Sampled = 6,
     /// One block in front of an OS page without access: see [`crate::guarded`].
-    Guarded = 8,
+    Guarded = 7,
 }
 
 /// The page is in its theap's queue.
@@ -292,11 +290,10 @@ impl Page {
             1 => Kind::Small,
             2 => Kind::Starter,
             3 => Kind::Large,
-            4 => Kind::Tail,
-            5 => Kind::Warm,
-            6 => Kind::Offset,
-            7 => Kind::Sampled,
-            8 => Kind::Guarded,
+            4 => Kind::Warm,
+            5 => Kind::Offset,
+            6 => Kind::Sampled,
+            7 => Kind::Guarded,
             _ => Kind::Free,
         }
     }

@@ -32,7 +32,7 @@ use core::ptr::null_mut;
 use crate::bitmap::{Runs, last_one_until};
 use crate::chunk::Chunk;
 use crate::grown::Grown;
-use crate::page::{Kind, Page};
+use crate::page::Page;
 use crate::place::Place;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Lock, Ordering};
 use crate::taken::Summary;
@@ -313,14 +313,14 @@ impl Region {
         self.chunk_count() > 0
     }
 
-    /// The slices of a chunk at which runs, or their parts in it, begin.
+    /// The slices of a chunk at which runs begin.
     pub(crate) fn starts_of(&self, chunk: u32) -> u64 {
         let chunk = self.chunk(chunk);
         // ORDER: Relaxed: a picture; the runs may be given back meanwhile.
         chunk.starts(Ordering::Relaxed) & chunk.taken.load(Ordering::Relaxed)
     }
 
-    /// The first slice of the run that holds a slice; `None` if the slice is free.
+    /// The first slice of the run that holds a slice, which may lie in an earlier chunk; `None` if the slice is free.
     pub(crate) fn start_of(&self, slice: usize) -> Option<usize> {
         let at = (slice % CHUNK_SLICES as usize) as u32;
         let chunk = self.chunk((slice / CHUNK_SLICES as usize) as u32);
@@ -329,15 +329,15 @@ impl Region {
         if chunk.taken.load(Ordering::Relaxed) >> at & 1 == 0 {
             return None;
         }
-        let first = last_one_until(chunk.starts(Ordering::Relaxed), at)?;
-        Some(slice - (at - first) as usize)
+        match last_one_until(chunk.starts(Ordering::Relaxed), at) {
+            Some(first) => Some(slice - (at - first) as usize),
+            None => chunk.head(),
+        }
     }
 
-    /// The descriptor of the run that holds a slice, which may begin in an earlier chunk; `None` if the slice is free.
+    /// The descriptor of the run that holds a slice; `None` if the slice is free.
     pub(crate) fn page_at(&self, slice: usize) -> Option<*mut Page> {
-        let page = self.page(self.start_of(slice)?);
-        // SAFETY: a descriptor of the table (S3); a tail's link was set before a block of the run was handed out, and stays.
-        unsafe { if (*page).kind() == Kind::Tail { Some((*page).next) } else { Some(page) } }
+        Some(self.page(self.start_of(slice)?))
     }
 
     /// Locks the region's growth, for a fork.

@@ -434,7 +434,7 @@ impl Walk<'_> {
                 },
                 Kind::Large => self.look_at_large(page, region.slice_start(slice)),
                 Kind::Offset | Kind::Sampled | Kind::Guarded => self.look_at_places(page),
-                Kind::Free | Kind::Tail | Kind::Warm => {}
+                Kind::Free | Kind::Warm => {}
             }
         }
     }

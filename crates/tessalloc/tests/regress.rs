@@ -89,6 +89,32 @@ fn a_free_run_behind_another_is_not_ours() {
     unsafe { raw::free(front) };
 }
 
+/// Of a run over many chunks what lies beside the memory is not touched either: it took an OS page of the tables for each chunk.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[test]
+fn a_block_of_many_chunks_costs_what_is_touched_of_it() {
+    let _alone = alone();
+    const GIB: usize = 1 << 30;
+    let resident = || tessalloc::process_info().rss_bytes.expect("Linux tells it");
+    let before = resident();
+    let block = raw::malloc(8 * GIB);
+    assert!(!block.is_null());
+    // SAFETY: a block of ours.
+    assert!(unsafe { raw::expand(block, 9 * GIB) }, "nobody has what lies behind");
+    for at in (0..9 * GIB).step_by(MIB * 63) {
+        assert!(raw::is_ours(block.wrapping_add(at)), "{at} bytes behind the start");
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 3 * MIB as u64, "{grown} bytes for a block of which nothing was touched");
+    // SAFETY: as above.
+    unsafe {
+        let block = raw::realloc(block, GIB / 2 + 1);
+        assert!(raw::is_ours(block.add(GIB / 2)) && !raw::is_ours(block.add(GIB)), "the rest went back");
+        raw::free(block);
+        assert!(!raw::is_ours(block) && !raw::is_ours(block.add(GIB / 4)));
+    }
+}
+
 #[test]
 fn figures_do_not_drift_when_others_purge() {
     let _alone = alone();

@@ -53,7 +53,9 @@ impl OneSlice {
         if !self.take() {
             return;
         }
+        assert_eq!(self.chunk.head(), None, "no run goes on in a slice that was free");
         self.chunk.begin_run(0);
+        self.chunk.go_on(7);
         if self.chunk.committed() & Self::SLICE == 0 {
             self.chunk.commit(Self::SLICE);
         }
@@ -97,6 +99,7 @@ fn models_slice_is_used_while_it_is_purged() {
         join(threads);
         assert_eq!(slice.chunk.taken.load(Ordering::Relaxed), !OneSlice::SLICE, "the slice is free");
         assert_eq!(slice.chunk.starts(Ordering::Relaxed), 0, "no run begins in it");
+        assert_eq!(slice.chunk.head(), None, "no run goes on in it");
         let (is_dirty, is_committed) = (slice.chunk.dirty() != 0, slice.chunk.committed() != 0);
         slice.content.with(|content| assert_eq!(is_dirty && is_committed, unsafe { *content } != 0));
     });

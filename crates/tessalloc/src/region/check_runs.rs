@@ -18,19 +18,13 @@ pub(crate) fn for_each_run(mut visit: impl FnMut(Run, *mut Page)) {
                 let ends = (!taken | region.absent(chunk) | starts) & u64::MAX << at;
                 let slice = (chunk * CHUNK_SLICES + at) as usize;
                 let count = (ends.trailing_zeros() - at) as usize;
-                let page = region.page(slice);
-                // SAFETY: a descriptor below the frontier (S3); tails' links were set when the run was taken (S1).
-                unsafe {
-                    if (*page).kind() == Kind::Tail {
-                        assert_eq!(at, 0, "S1: only a run of an earlier chunk goes on, at the chunk's start");
-                        let kind = (*(*page).next).kind();
-                        let goes_on =
-                            matches!(kind, Kind::Large | Kind::Warm | Kind::Offset | Kind::Sampled | Kind::Guarded);
-                        assert!(goes_on, "S1: a run that goes on is one block, not {kind:?}");
-                        continue;
-                    }
-                }
-                visit(Run { region, slice, count }, page);
+                visit(Run { region, slice, count }, region.page(slice));
+            }
+            if let Some(head) = region.chunk(chunk).head() {
+                // SAFETY: a descriptor below the frontier (S3).
+                let kind = unsafe { (*region.page(head)).kind() };
+                let goes_on = matches!(kind, Kind::Large | Kind::Warm | Kind::Offset | Kind::Sampled | Kind::Guarded);
+                assert!(goes_on, "S8: a run that goes on is one block, not {kind:?}");
             }
         }
     }

@@ -5,7 +5,7 @@ use super::taking::{Part, parts};
 use super::{CHUNK_SLICES, NUMBER_SLICE_BITS, OWN, Region, SLICE_BYTES};
 use crate::bitmap::{Runs, mask};
 use crate::os;
-use crate::page::{Kind, Page};
+use crate::page::Page;
 use crate::pressure;
 use crate::report::check;
 use crate::stats::{self, Counter};
@@ -20,7 +20,7 @@ pub(crate) struct Run {
 }
 
 impl Region {
-    /// The slices of a chunk in which runs, or their parts in this chunk, begin, as ones: what was so at some moment.
+    /// The slices of a chunk in which runs begin, as ones: what was so at some moment.
     pub(crate) fn starts_in(&self, chunk: u32) -> u64 {
         let chunk = self.chunk(chunk);
         // ORDER: Acquire: a run that was taken before has its descriptor set up as far as who gave word of it knows.
@@ -44,18 +44,17 @@ impl Run {
         page
     }
 
-    pub(super) fn mark_starts(&self) {
-        let head = self.region.page(self.slice);
-        for (i, part) in parts(self.slice, self.count).enumerate() {
-            self.region.chunk(part.chunk).begin_run(part.at);
-            if i > 0 {
-                let tail = self.region.page(part.chunk as usize * CHUNK_SLICES as usize);
-                // SAFETY: S1: the descriptor of a slice of this run.
-                unsafe {
-                    (*tail).next = head;
-                    (*tail).set_kind(Kind::Tail);
-                }
-            }
+    /// Notes where the run begins, in all chunks that it reaches into.
+    pub(super) fn mark_start(&self) {
+        let (chunk, at) = (self.slice / CHUNK_SLICES as usize, self.slice % CHUNK_SLICES as usize);
+        self.region.chunk(chunk as u32).begin_run(at as u32);
+        self.mark_further(1);
+    }
+
+    /// Notes where the run begins, in the chunks that begin with one of its slices from `from` (≥ 1) on.
+    fn mark_further(&self, from: usize) {
+        for part in parts(self.slice + from, self.count - from).filter(|part| part.at == 0) {
+            self.region.chunk(part.chunk).go_on(self.slice);
         }
     }
 
@@ -117,12 +116,6 @@ impl Run {
 
     fn give_from(&self, count: usize) {
         for part in parts(self.slice + count, self.count - count) {
-            let slice = part.chunk as usize * CHUNK_SLICES as usize;
-            if part.at == 0 && slice > self.slice {
-                // P8: the next run here may be one without a page, whose descriptor nobody writes.
-                // SAFETY: S1: the descriptor of a slice of this run.
-                unsafe { (*self.region.page(slice)).set_kind(Kind::Free) };
-            }
             self.region.give_part(&part);
         }
     }
@@ -153,16 +146,7 @@ impl Run {
             longer.shrink(self.count);
             return None;
         }
-        let head = self.region.page(self.slice);
-        for part in parts(self.slice + self.count, count - self.count).filter(|part| part.at == 0) {
-            self.region.chunk(part.chunk).begin_run(0);
-            let tail = self.region.page(part.chunk as usize * CHUNK_SLICES as usize);
-            // SAFETY: S1: the descriptor of a slice taken just now.
-            unsafe {
-                (*tail).next = head;
-                (*tail).set_kind(Kind::Tail);
-            }
-        }
+        longer.mark_further(self.count);
         Some(longer)
     }
 

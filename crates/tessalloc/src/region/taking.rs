@@ -92,7 +92,7 @@ impl Region {
             run.give();
             return None;
         }
-        run.mark_starts();
+        run.mark_start();
         crate::track::open(run.start(), count * SLICE_BYTES);
         Some(run)
     }
