@@ -38,6 +38,9 @@ const explained: Readonly<Record<string, string>> = {
   'taken.rs note_used_up #2: SeqCst → Acquire': seqCst,
   'taken.rs note_room #1: SeqCst → Acquire': seqCst,
   'taken.rs note_room #2: SeqCst → AcqRel': seqCst,
+  'taken.rs note_given #1: SeqCst → Acquire': seqCst,
+  'taken.rs note_given #2: SeqCst → AcqRel': seqCst,
+  'taken.rs look #1: SeqCst → AcqRel': seqCst,
   'grown.rs grow #1: Release → Relaxed':
     'In the models a fence stands for the SeqCst of the summary’s exchange in front of it, and releases too. Regions whose bit is set already exchange nothing there.',
   'region/arenas.rs end: not while heaps are bound':

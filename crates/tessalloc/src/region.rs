@@ -35,7 +35,7 @@ use crate::grown::Grown;
 use crate::page::Page;
 use crate::place::Place;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Lock, Ordering};
-use crate::taken::Summary;
+use crate::taken::{EmptyFrom, Summary};
 use crate::waiting::Numbered;
 
 mod arenas;
@@ -91,8 +91,7 @@ pub(crate) struct Region {
     chunk_count: AtomicU32,
     frontier: Grown,
     accessible: AtomicU32,
-    /// No chunk below is wholly free.
-    empty_from: AtomicU32,
+    empty_from: EmptyFrom,
     lock: Lock,
     /// Role and ways, see below.
     manner: AtomicU32,
@@ -195,7 +194,7 @@ impl Region {
             chunk_count: AtomicU32::new(0),
             frontier: Grown::new(),
             accessible: AtomicU32::new(0),
-            empty_from: AtomicU32::new(0),
+            empty_from: EmptyFrom::new(),
             lock: Lock::new(),
             manner: AtomicU32::new(0),
             slice_count: AtomicUsize::new(0),

@@ -10,6 +10,7 @@
 //! - K2 While all bits are set nobody takes. Who takes of what was opened sees all that was written before, however long ago it
 //!   looked at the chunk.
 //! - K3 [`Summary`] has the bit of every chunk with a free slice, as soon as those who took and gave last have noted it.
+//! - K4 No chunk below [`EmptyFrom`] is wholly free, as soon as those who gave last have noted it.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -108,5 +109,55 @@ impl Summary {
         if self.0.load(Ordering::SeqCst) & bit == 0 {
             self.0.fetch_or(bit, Ordering::SeqCst);
         }
+    }
+}
+
+/// Where to look for chunks that are wholly free.
+#[repr(transparent)]
+pub(crate) struct EmptyFrom(AtomicU64);
+
+impl EmptyFrom {
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// The chunk from which the next look begins.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn now(&self) -> u32 {
+        // ORDER: Relaxed: for tests.
+        self.0.load(Ordering::Relaxed) as u32
+    }
+
+    /// All chunks are to be looked at.
+    #[cfg(not(loom))]
+    pub(crate) fn begin(&self) {
+        // ORDER: Relaxed: a look by who knows of chunks yet comes after.
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Whoever gave slices of a chunk notes that it is wholly free, if it is.
+    pub(crate) fn note_given(&self, chunk: u32, taken: &Taken, absent: u64) {
+        // ORDER: SeqCst, with the giving and the partners in `look`: either that sees what was given, or its exchange came
+        // before, and this is not lost (K4).
+        if taken.load(Ordering::SeqCst) == absent {
+            self.0.fetch_min(u64::from(chunk), Ordering::SeqCst);
+        }
+    }
+
+    /// The first of the chunks below `end` that `is_empty`, which asks by SeqCst; `end` if none is. One thread looks at a time. Cost:
+    /// chunks that were looked at are looked at again only behind one that has come free.
+    pub(crate) fn look(&self, end: u32, is_empty: impl Fn(u32) -> bool) -> u32 {
+        // ORDER: SeqCst: see `note_given`.
+        let from = self.0.swap(u64::MAX, Ordering::SeqCst) as u32;
+        let first = (from..end).find(|chunk| is_empty(*chunk)).unwrap_or(end);
+        // ORDER: Relaxed: whatever was noted since stays if it is lower.
+        self.0.fetch_min(u64::from(first), Ordering::Relaxed);
+        first
     }
 }

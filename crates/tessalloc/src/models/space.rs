@@ -4,7 +4,7 @@ use super::*;
 use crate::chunk::Chunk;
 use crate::grown::Grown;
 use crate::sync::Lock;
-use crate::taken::{Summary, Taken};
+use crate::taken::{EmptyFrom, Summary, Taken};
 
 /// A chunk with one slice, what lies in the slice, and a summary of one chunk.
 struct OneSlice {
@@ -127,6 +127,28 @@ fn models_summary_finds_what_is_free() {
         join([giver]);
         assert_eq!(chunk.0.load(Ordering::Relaxed), !1, "one slice is free");
         assert_eq!(chunk.1.load() & 1, 1, "nobody would find it");
+    });
+}
+
+/// A chunk that comes free while another thread looks for one is found by the next look, if not by this one.
+#[test]
+fn models_empty_chunk_is_not_passed_over() {
+    explore(3, || {
+        let region = Arc::new((EmptyFrom::new(), [Taken::new(1), Taken::new(1)]));
+        let look = |region: &(EmptyFrom, [Taken; 2])| {
+            region.0.look(2, |chunk| region.1[chunk as usize].load(Ordering::SeqCst) == 0)
+        };
+        let giver = {
+            let region = region.clone();
+            thread::spawn(move || {
+                region.1[0].give(1);
+                region.0.note_given(0, &region.1[0], 0);
+            })
+        };
+        look(&region);
+        join([giver]);
+        assert_eq!(look(&region), 0, "nobody would find the chunk");
+        assert_eq!(look(&region), 0, "a chunk that is not taken is found again");
     });
 }
 

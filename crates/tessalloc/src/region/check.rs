@@ -184,6 +184,30 @@ mod tests {
         check_all();
     }
 
+    /// A run of several chunks is not looked for among those in use: that would take longer the more there are.
+    #[test]
+    fn long_runs_are_looked_for_from_the_first_empty_chunk_on() {
+        let _quiet = QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+        const SLICES: usize = CHUNK_SLICES as usize + 1;
+        let arena = Arena::reserve(160 << 20, &ArenaOptions::new().exclusive(true)).expect("address space is plenty");
+        let take = || take_in(arena.region(), SLICES, 1).expect("room");
+        let mut runs: Vec<Run> = (0..18).map(|_| take()).collect();
+        runs.push(take());
+        assert!(arena.region().empty_from.now() >= 36, "chunks in use are looked at again");
+        // Where one comes free a run is found again, also by who looked beyond.
+        for at in [11, 3, 7] {
+            let given = runs[at];
+            given.give();
+            assert!(arena.region().empty_from.now() <= given.slice as u32 / CHUNK_SLICES);
+            runs[at] = take();
+            assert_eq!(runs[at].slice, given.slice);
+        }
+        take().give();
+        assert!(arena.region().empty_from.now() >= 36, "chunks in use are looked at again");
+        runs.iter().for_each(Run::give);
+        assert!(arena.release().is_ok());
+    }
+
     #[test]
     #[should_panic(expected = "a run starts on a free slice")]
     fn regions_check_tells_a_start_without_a_run() {

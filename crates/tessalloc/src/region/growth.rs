@@ -192,13 +192,13 @@ impl Region {
     pub(super) fn set_up(&self, base: *mut u8, slices: usize, manner: u32) {
         let first_slice = base.addr() >> SLICE_SHIFT;
         self.place.begin(first_slice);
+        self.empty_from.begin();
         // ORDER: Relaxed, all: published when the region is counted, or its slices can be taken (S5, S6).
         self.base.store(base, Ordering::Relaxed);
         let kinds = self.kinds.load(Ordering::Relaxed);
         self.kinds_from_zero.store(kinds.wrapping_sub(first_slice), Ordering::Relaxed);
         self.slice_count.store(slices, Ordering::Relaxed);
         self.manner.store(manner, Ordering::Relaxed);
-        self.empty_from.store(0, Ordering::Relaxed);
         self.chunk_count.store(slices.div_ceil(CHUNK_SLICES as usize) as u32, Ordering::Relaxed);
     }
 

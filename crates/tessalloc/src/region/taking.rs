@@ -166,7 +166,7 @@ impl Region {
         let chunk = self.chunk(part.chunk);
         let bits = mask(part.at, part.count);
         let Some(taken) = chunk.taken.take_exactly(bits) else {
-            self.note_room(part.chunk);
+            self.note_given(part.chunk);
             return false;
         };
         if taken == u64::MAX {
@@ -195,6 +195,11 @@ impl Region {
         self.summary(chunk).note_room(1 << (chunk % 64));
     }
 
+    fn note_given(&self, chunk: u32) {
+        self.note_room(chunk);
+        self.empty_from.note_given(chunk, &self.chunk(chunk).taken, self.absent(chunk));
+    }
+
     /// Takes a run that fits no chunk, or with an alignment of over a chunk: whole chunks, the first and last perhaps in part.
     #[cold]
     fn take_long(&self, count: usize, align: usize) -> Option<usize> {
@@ -203,8 +208,9 @@ impl Region {
         let chunks = lead.checked_add(count)?.div_ceil(CHUNK_SLICES as usize);
         let _guard = self.lock.lock();
         let total = self.chunk_count() as usize;
-        // ORDER: Relaxed: written under the lock, or lowered by a give: a hint.
-        let mut from = self.empty_from.load(Ordering::Relaxed) as usize;
+        // ORDER: SeqCst: the look's duty.
+        let is_empty = |chunk| self.chunk(chunk).taken.load(Ordering::SeqCst) == self.absent(chunk);
+        let mut from = self.empty_from.look(self.frontier.under_lock(), is_empty) as usize;
         // Bound: `from` rises at each turn, to `total` at most.
         'next: while from + chunks <= total {
             let slice = from * CHUNK_SLICES as usize + lead;
@@ -261,11 +267,7 @@ impl Region {
         }
         let before = chunk.taken.give(bits);
         check!(before & bits == bits, "slices were given back that were free");
-        self.note_room(part.chunk);
-        if before == bits | self.absent(part.chunk) {
-            // ORDER: Relaxed: a hint.
-            self.empty_from.fetch_min(part.chunk, Ordering::Relaxed);
-        }
+        self.note_given(part.chunk);
     }
 
     /// Gives back dirty free memory of one chunk, up to `most` slices; returns how many.

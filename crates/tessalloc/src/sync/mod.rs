@@ -105,7 +105,7 @@ mod model {
         }
 
         pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
-            self.0.swap(value, order)
+            Self::between_fences(order, || self.0.swap(value, order))
         }
 
         pub(crate) fn compare_exchange(&self, old: u64, new: u64, set: Ordering, get: Ordering) -> Result<u64, u64> {
@@ -141,6 +141,10 @@ mod model {
 
         pub(crate) fn fetch_add(&self, by: u64, order: Ordering) -> u64 {
             self.0.fetch_add(by, order)
+        }
+
+        pub(crate) fn fetch_min(&self, with: u64, order: Ordering) -> u64 {
+            Self::between_fences(order, || self.0.fetch_min(with, order))
         }
 
         pub(crate) fn fetch_max(&self, with: u64, order: Ordering) -> u64 {
