@@ -22,7 +22,7 @@ const document = 'docs/internals/orderings.md'
 /** A mutant that comes to no end is caught. Unit: ms. */
 const timeoutMs = 300_000
 /** Processes of schedules for a mutant, of its own scenario and then of all. */
-const scheduleProcesses = 96
+const scheduleProcesses = 24
 
 const seqCst =
   'In the models fences stand for SeqCst, and one of them lies between the two accesses whichever of both is SeqCst: there either suffices. The language asks for both, and for those of the partner.'

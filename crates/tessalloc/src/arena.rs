@@ -352,7 +352,8 @@ impl Arena {
         unsafe { self.region.info() }
     }
 
-    /// Bytes of slices that are taken: blocks in use, and what pages and threads keep ready. A figure of the moment.
+    /// Bytes of slices that are taken: blocks in use, what pages and threads keep ready, and what is being given back to the system. A
+    /// figure of the moment.
     pub fn used_bytes(&self) -> usize {
         self.region.in_use().0 as usize * SLICE_BYTES
     }

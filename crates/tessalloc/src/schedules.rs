@@ -556,9 +556,24 @@ fn schedules_run() {
     assert!(failed.is_empty(), "failed: {failed:?}");
 }
 
+/// Runs the rest of a test in a process of its own, where figures are its alone. True in that process.
+fn apart(test: &str) -> bool {
+    const APART: &str = "TESSALLOC_TEST_APART";
+    if std::env::var(APART).is_ok() {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", &format!("schedules::{test}")]).env(APART, "1").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    false
+}
+
 /// A thread that forks has the lock of a region that it adds meanwhile, from the moment when others see the region.
 #[test]
 fn schedules_region_of_a_forking_thread_is_its_own() {
+    if !apart("schedules_region_of_a_forking_thread_is_its_own") {
+        return;
+    }
     Opt::Scavenger.set(0).unwrap();
     Opt::ReserveBytes.set(4 << 20).unwrap();
     let act = || {
@@ -590,4 +605,45 @@ fn schedules_region_of_a_forking_thread_is_its_own() {
     };
     // Each takes a region or two of those that there may be.
     shuttle::Runner::new(RandomScheduler::new_from_seed(1, 80), config()).run(act);
+}
+
+/// A thread frees a block of a heap of its own that another deletes at that moment: it comes home.
+#[test]
+fn schedules_block_is_freed_while_its_heap_is_deleted() {
+    if !apart("schedules_block_is_freed_while_its_heap_is_deleted") {
+        return;
+    }
+    Opt::Scavenger.set(0).unwrap();
+    let act = || {
+        os::scheduled::begin();
+        let given = Arc::new(Mutex::new(None::<Heap>));
+        let taken = given.clone();
+        let frees = spawn(move || {
+            let heap = Heap::new().unwrap();
+            let layout = Layout::from_size_align(1000, 8).unwrap();
+            // One: who put the last block of a page home that is another's by now would give the page back.
+            let block = heap.alloc(layout).unwrap();
+            *given.lock().unwrap() = Some(heap);
+            // SAFETY: in use, freed once; the heap is deleted, not destroyed.
+            unsafe { raw::free(block.as_ptr()) };
+        });
+        let deletes = spawn(move || {
+            // Bound: until the heap is there.
+            loop {
+                let heap = taken.lock().unwrap().take();
+                match heap {
+                    Some(heap) => return heap.delete(),
+                    None => thread::yield_now(),
+                }
+            }
+        });
+        frees.join().unwrap();
+        deletes.join().unwrap();
+        spawn(|| _ = scavenger::purge_all(scavenger::PATIENT_TRIES)).join().unwrap();
+        // SAFETY: the threads of the schedule have ended.
+        unsafe { crate::check::check_all() };
+        assert_eq!(crate::stats().allocated_bytes, 0, "bytes in use");
+        assert_eq!(stats::value(Counter::Pages), 0, "pages");
+    };
+    shuttle::Runner::new(RandomScheduler::new_from_seed(1, 2000), config()).run(act);
 }

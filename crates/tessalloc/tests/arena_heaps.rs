@@ -228,15 +228,24 @@ fn heap_in_an_arena_serves_threads() {
         });
         if round == 1 {
             drop(heap);
-            left_bytes = arena.used_bytes();
+            left_bytes = least_used_bytes(&arena);
             assert!(left_bytes > 0, "a third of the blocks is in use");
         } else {
             heap.destroy();
-            assert_eq!(arena.used_bytes(), left_bytes, "a destroyed heap leaves nothing");
+            assert_eq!(least_used_bytes(&arena), left_bytes, "a destroyed heap leaves nothing");
         }
     }
     // What the deleted heap left is the default heap's and in use.
     let (arena, error) = arena.release().expect_err("blocks are in use");
     assert!(matches!(error, ArenaError::InUse { heaps: 0, .. }), "{error}");
-    assert_eq!(arena.used_bytes(), left_bytes);
+    assert_eq!(least_used_bytes(&arena), left_bytes);
+}
+
+/// What is used of an arena that nobody takes from: slices that the background thread is giving back count as used for that moment.
+fn least_used_bytes(arena: &Arena) -> usize {
+    let look = |_| {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        arena.used_bytes()
+    };
+    (0..20).map(look).min().expect("some looks")
 }
