@@ -83,6 +83,7 @@ main(() => {
   console.log(
     `${pc.bold(`${all.toFixed(1).padStart(5)} %`)}  of ${total?.lines.total} lines; by line: ${join(out, 'index.html')}`,
   )
+  console.log(`covered: ${all.toFixed(1)} % of ${total?.lines.total} lines of TypeScript`)
   if (!passed) throw new CommandError('Tests failed: the lines were counted all the same')
   if (tests.length === 0 && all < linesMin) throw new CommandError(`At least ${linesMin} % of the lines must be run`)
 })

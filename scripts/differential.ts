@@ -47,7 +47,7 @@ async function differential(): Promise<void> {
     )
   const seeds = new Set([...output.matchAll(/seed (0x[\da-f]+)/g)].map(([, seed]) => seed))
   console.log(
-    `differential: ${sum('operations')} operations, ${sum('programs')} programs, ${sum('blocks walked')} blocks walked, ` +
+    `covered: ${sum('operations')} operations, ${sum('programs')} programs, ${sum('blocks walked')} blocks walked, ` +
       `${sum('checks')} checks of all invariants, ${code === 0 ? 'no' : 'a'} failure, seeds ${[...seeds].join(' ')}, ` +
       `${((performance.now() - start) / 1000).toFixed(1)} s`,
   )

@@ -184,7 +184,7 @@ async function fuzzAll(): Promise<void> {
   const findings = outcomes.filter(({ isFinding }) => isFinding).length
   const all = outcomes.reduce((sum, { executions: done }) => sum + done, 0)
   console.log(
-    `fuzz: ${all} executions of ${outcomes.length} targets, ${findings} findings, seed ${seed}, ` +
+    `covered: ${all} executions of ${outcomes.length} targets, ${findings} findings, seed ${seed}, ` +
       `${((performance.now() - start) / 1000).toFixed(1)} s`,
   )
   if (findings > 0) process.exitCode = 1

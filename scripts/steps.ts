@@ -93,7 +93,8 @@ function execute(step: Step): Promise<{ code: number | null; output: string; cov
   })
 }
 
-interface Outcome extends Count {
+/** What became of a step. */
+export interface Outcome extends Count {
   readonly step: Step
   readonly state: 'passed' | 'failed' | 'left out'
   readonly seconds: number
@@ -122,14 +123,30 @@ async function perform(step: Step, before: readonly Outcome[]): Promise<Outcome>
   return { step, state: isGood ? 'passed' : 'failed', seconds, covered, ...count }
 }
 
-/** Runs the steps that the command line wants. */
-export async function runSteps(steps: readonly Step[]): Promise<void> {
-  const { values } = parseArgs({ options: { only: { type: 'string' }, list: { type: 'boolean' } } })
+/** Tests of a step, in words. */
+export function testsOf({ step, state, passed, failed, skipped }: Outcome): string {
+  return step.runner ? `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}` : state
+}
+
+/** Runs the steps that the command line wants; `record` is called with `--record`, when all of them have passed. */
+export async function runSteps(steps: readonly Step[], record?: (outcomes: readonly Outcome[]) => void): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      only: { type: 'string' },
+      list: { type: 'boolean' },
+      ...(record ? { record: { type: 'boolean' } as const } : {}),
+    },
+  })
   if (values.list) return console.log(steps.map((step) => step.name).join('\n'))
   const wanted = values.only?.split(',')
   const unknown = wanted?.find((name) => !steps.some((step) => step.name === name))
   if (unknown !== undefined) {
     console.error(`No step "${unknown}". There are: ${steps.map((step) => step.name).join(', ')}.`)
+    process.exitCode = 2
+    return
+  }
+  if (values.record && wanted) {
+    console.error('Cannot record: expected a run of all steps, received --only.')
     process.exitCode = 2
     return
   }
@@ -146,10 +163,10 @@ export async function runSteps(steps: readonly Step[]): Promise<void> {
   }
 
   console.log('')
-  for (const { step, state, seconds, covered, passed, failed, skipped } of outcomes) {
+  for (const outcome of outcomes) {
+    const { step, state, seconds, covered } = outcome
     const mark = state === 'passed' ? pc.green('✔') : pc.red('✘')
-    const tests = step.runner ? `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}` : state
-    console.log(`${mark} ${step.name.padEnd(12)} ${seconds.toFixed(1).padStart(7)} s  ${tests}`)
+    console.log(`${mark} ${step.name.padEnd(12)} ${seconds.toFixed(1).padStart(7)} s  ${testsOf(outcome)}`)
     for (const text of covered) console.log(pc.dim(`${' '.repeat(25)}${text}`))
   }
   const sum = (what: keyof Count) => outcomes.reduce((total, outcome) => total + outcome[what], 0)
@@ -163,4 +180,5 @@ export async function runSteps(steps: readonly Step[]): Promise<void> {
     `${sum('passed')} passed, ${sum('failed')} failed${sum('skipped') > 0 ? `, ${sum('skipped')} skipped` : ''}`,
   )
   if (sum('failed') > 0) process.exitCode = 1
+  else if (values.record) record?.(outcomes)
 }

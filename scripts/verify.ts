@@ -4,12 +4,16 @@
  *
  *     npm run verify                          every step, in under 90 minutes on 2 cores
  *     npm run verify -- --only mutants,stress these
+ *     npm run verify -- --record              and writes docs/verification.md if all have passed
  *     npm run verify -- --list                names of the steps
  *
  * Each step says what it covered.
  */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { machine } from '../benches/machine.ts'
 import { ava, root } from './lib.ts'
-import { node, own, ownFolder, runSteps, type Step, script } from './steps.ts'
+import { node, type Outcome, own, ownFolder, runSteps, type Step, script, testsOf } from './steps.ts'
 
 /** Tests of the core whose models, or simulated system, are compiled in by a flag. */
 const core = (flags: string, ...args: string[]) => ({
@@ -36,7 +40,7 @@ const steps: readonly Step[] = [
     },
     runner: 'cargo',
   },
-  { name: 'faults', ...core('tessalloc_sim', '--test', 'fault_injection') },
+  { name: 'faults', ...core('tessalloc_sim', '--test', 'fault_injection', '--', '--nocapture') },
   { name: 'differential', command: script('differential', '--operations', '12000000') },
   { name: 'fuzz', command: script('fuzz', '--executions', '12000000') },
   {
@@ -80,8 +84,33 @@ const steps: readonly Step[] = [
   },
   { name: 'coverage', command: script('coverage'), runner: 'ava', needs: ['build'] },
   { name: 'address', command: script('sanitize', 'address') },
-  { name: 'thread', command: script('sanitize', 'thread'), env: { TESSALLOC_TEST_STRESS: '32x10000' } },
+  { name: 'thread', command: script('sanitize', 'thread'), env: { TESSALLOC_TEST_STRESS: '32x3000' } },
   { name: 'memcheck', command: script('sanitize', 'memcheck') },
 ]
 
-await runSteps(steps)
+/** The page about a run. */
+function record(outcomes: readonly Outcome[]): void {
+  const { cpu, cpus, memoryGib, kernel, libc, rustc, node: nodeVersion, commit } = machine(false)
+  const seconds = outcomes.reduce((sum, outcome) => sum + outcome.seconds, 0)
+  const row = (outcome: Outcome) => {
+    const covered = outcome.covered.join('; ')
+    return `| ${outcome.step.name} | ${outcome.seconds.toFixed(0)} | ${outcome.step.runner ? testsOf(outcome) : '–'} | ${covered || '–'} |`
+  }
+  const text = [
+    '# The last recorded run of `npm run verify`',
+    '',
+    'Written by `npm run verify -- --record` when every step has passed; do not edit. What the steps are: `scripts/verify.ts`.',
+    '',
+    `- ${new Date().toISOString().slice(0, 10)}, commit ${commit}`,
+    `- ${cpu}, ${cpus} processors, ${memoryGib} GiB; ${kernel}, ${libc}; ${rustc}; Node ${nodeVersion}`,
+    `- ${(seconds / 60).toFixed(0)} minutes in all`,
+    '',
+    '| step | s | tests | what was tried |',
+    '|---|---|---|---|',
+    ...outcomes.map(row),
+    '',
+  ]
+  writeFileSync(join(root, 'docs', 'verification.md'), text.join('\n'))
+}
+
+await runSteps(steps, record)

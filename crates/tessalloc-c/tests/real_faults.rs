@@ -306,7 +306,7 @@ fn known_a20_real_calls_fail_and_nothing_is_lost() {
     }
     let failed: u64 = sum.kinds.values().map(|(_, failed)| failed).sum();
     println!(
-        "faults: {} lives of {} calls each, {failed} calls failed, {:.1} s",
+        "covered: {} lives of {} calls each, {failed} calls failed, {:.1} s",
         plans.len(),
         whole.calls,
         start.elapsed().as_secs_f64()

@@ -154,6 +154,8 @@ fn every_call_fails_once_and_the_allocator_goes_on() {
     for (place, seen) in &record.sites {
         println!("{:<22} {:>9} {:>9}  {place}", seen.name, seen.calls, seen.failures);
     }
+    let failures: u64 = record.sites.values().map(|seen| seen.failures).sum();
+    println!("covered: {} lives of up to {all} calls each, {failures} calls failed", lives.len());
     for fault in record.faults.iter().take(3) {
         println!("{fault}");
     }

@@ -252,7 +252,7 @@ fn short_heaps_of_many_threads_end_while_others_free() {
     let seconds = start.elapsed().as_secs_f64();
     assert_eq!(tessalloc::heap_count(), 0, "all heaps have ended");
     let resident: Vec<u64> = stress.resident.iter().map(|bytes| bytes.load(Ordering::Relaxed) >> 10).collect();
-    println!("{workers} x {heaps} heaps in {seconds:.1} s; KiB resident after each tenth: {resident:?}");
+    println!("\ncovered: {workers} x {heaps} heaps in {seconds:.1} s; KiB resident after each tenth: {resident:?}");
     let (first, last) = (resident[0], resident[9]);
     // Small runs waver by what threads hold at the moment. Under ThreadSanitizer its own memory would be measured.
     let slack = SLACK_KIB + if std::env::var_os("TESSALLOC_TEST_SANITIZED").is_some() { 1 << 40 } else { 0 };
