@@ -14,6 +14,8 @@ import { fetchSources, librarySource } from './cross-tools.ts'
 import { CommandError, main, root, run, step, targetFolder } from './lib.ts'
 
 const target = 'x86_64-unknown-linux-gnu'
+/** What cargo starts the programs of that target with. */
+const cargoRunner = 'CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER'
 
 /** Planted bugs of `examples/planted.rs`, with what a tool says of them. */
 type Findings = Readonly<Record<string, RegExp>>
@@ -26,6 +28,8 @@ interface Tool {
   readonly runner: readonly string[]
   readonly buildsStandardLibrary: boolean
   readonly tests: readonly string[]
+  /** Tests of the C library, if its programs can be run by the tool. */
+  readonly libraryTests?: readonly string[]
   readonly finds: Findings
 }
 
@@ -72,6 +76,11 @@ const tools: readonly Tool[] = [
     runner: ['valgrind', '--quiet', '--error-exitcode=9'],
     buildsStandardLibrary: false,
     tests: ['allocator', 'extra', 'heaps_leave_nothing'].flatMap((name) => ['--test', name]),
+    // Not those of options, which the tool's own process would read too, nor of arenas, which want more addresses.
+    libraryTests: ['alloc', 'buffer', 'guarded', 'heap', 'standards', 'stats', 'stress', 'walk'].flatMap((name) => [
+      '--test',
+      name,
+    ]),
     finds: {
       'use-after-free': invalid,
       'use-after-free-of-a-large-block': invalid,
@@ -109,7 +118,7 @@ function check(tool: Tool): void {
     CARGO_TARGET_DIR: folder,
     ...tool.environment,
     ...(tool.buildsStandardLibrary ? { __CARGO_TESTS_ONLY_SRC_ROOT: librarySource } : {}),
-    ...(tool.runner.length > 0 ? { CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER: tool.runner.join(' ') } : {}),
+    ...(tool.runner.length > 0 ? { [cargoRunner]: tool.runner.join(' ') } : {}),
   }
   const common = [
     ...['-p', 'tessalloc', '--target', target],
@@ -123,6 +132,20 @@ function check(tool: Tool): void {
     for (const [bug, report] of Object.entries(tool.finds)) expectFinding(tool, program, bug, report, env)
   })
   step(`${tool.name}: tests`, () => run('cargo', ['test', '--no-fail-fast', ...common, ...tool.tests], { env }))
+  const { libraryTests } = tool
+  if (libraryTests) {
+    // The blocks are the library's, not those that valgrind would hand out in its place.
+    const runner = [...tool.runner, '--soname-synonyms=somalloc=nouserintercepts'].join(' ')
+    // The programs of the tests are watched, not the tests themselves.
+    const library = {
+      [cargoRunner]: undefined,
+      TESSALLOC_TEST_FEATURES: tool.features.join(','),
+      TESSALLOC_TEST_RUNNER: runner,
+    }
+    step(`${tool.name}: tests of the C library`, () =>
+      run('cargo', ['test', '--no-fail-fast', '-p', 'tessalloc-c', ...libraryTests], { env: { ...env, ...library } }),
+    )
+  }
   console.log(`covered: ${tool.name}: ${Object.keys(tool.finds).length} planted bugs found, the tests without a report`)
 }
 
