@@ -12,7 +12,9 @@
 //! - G1 `reach` is 0 from [`Place::end`] to the first [`Place::grow`] of the next life.
 //! - G2 `epoch` counts lives: who finds it the same before and after its look has seen one life, or one with no reach (G1).
 //! - G3 Who holds a block knows of its life, and the life goes on: it finds the block's slice in this place and in no other.
+//! - G4 Every slice that can be taken is within reach.
 
+use crate::grown::Grown;
 use crate::sync::{AtomicU32, AtomicUsize, Ordering};
 
 /// See the module.
@@ -45,7 +47,6 @@ impl Place {
     }
 
     /// Slices between the base and a slice counted from address 0; `None` beyond the reach. For a place that has one life.
-    #[cfg(not(loom))]
     #[inline(always)]
     pub(crate) fn find(&self, slice_from_zero: usize) -> Option<usize> {
         // ORDER: Relaxed, both: `reach` is 0 until the region is there. Who holds a block of it got it through an ordering of its
@@ -78,6 +79,12 @@ impl Place {
     pub(crate) fn grow(&self, reach: usize) {
         // ORDER: Release: who reads it sees this life's epoch. Who reads it with Relaxed holds a block beyond, and got that later.
         self.reach.store(reach, Ordering::Release);
+    }
+
+    /// As [`Place::grow`], and the chunks below `end` may be looked at: only then, so that who takes a slice of one finds it here (G4).
+    pub(crate) fn open(&self, reach: usize, frontier: &Grown, end: u32) {
+        self.grow(reach);
+        frontier.grow(end);
     }
 
     /// The life ends: nobody holds a block.

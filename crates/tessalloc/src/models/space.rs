@@ -3,6 +3,7 @@
 use super::*;
 use crate::chunk::Chunk;
 use crate::grown::Grown;
+use crate::place::Place;
 use crate::sync::Lock;
 use crate::taken::{EmptyFrom, Summary, Taken};
 
@@ -155,6 +156,7 @@ fn models_empty_chunk_is_not_passed_over() {
 /// A region of chunks of one slice each. One who comes by the summary may be faster than who opened the chunk.
 struct Growing {
     lock: Lock,
+    place: Place,
     frontier: Grown,
     summary: Summary,
     chunks: [(UnsafeCell<bool>, Taken); 3],
@@ -191,27 +193,34 @@ impl Growing {
                 *is_usable = true;
             });
             self.summary.note_room(1 << frontier);
-            self.frontier.grow(frontier as u32 + 1);
+            self.place.open(frontier + 1, &self.frontier, frontier as u32 + 1);
         }
     }
 }
 
-/// Threads that find no room open chunks: each gets a slice of its own, and looks at no chunk before it is accessible.
+/// Threads that find no room open chunks: each gets a slice of its own, which it finds by its address, and looks at no chunk before it
+/// is accessible.
 #[test]
 fn models_region_grows_by_one_at_a_time() {
     SLEEPS.set(true);
     explore(2, || {
         let region = Arc::new(Growing {
             lock: Lock::new(),
+            place: Place::new(),
             frontier: Grown::new(),
             summary: Summary::new(0),
             chunks: core::array::from_fn(|_| (UnsafeCell::new(false), Taken::new(!1))),
         });
+        let take = |region: &Growing| {
+            let slice = region.take();
+            assert_eq!(region.place.find(slice), Some(slice), "who frees a slice does not find it");
+            slice
+        };
         let other = {
             let region = region.clone();
-            thread::spawn(move || region.take())
+            thread::spawn(move || take(&region))
         };
-        let own = region.take();
+        let own = take(&region);
         assert_ne!(own, other.join().unwrap(), "a slice is in one hand");
         assert!(region.frontier.now() <= 3, "no more than it takes");
     });

@@ -216,10 +216,9 @@ impl Region {
         } else {
             (frontier..end).for_each(|chunk| self.close_chunk(chunk));
         }
-        self.frontier.grow(end);
         // ORDER: Relaxed: set once a life.
         let slices = (end as usize * CHUNK_SLICES as usize).min(self.slice_count.load(Ordering::Relaxed));
-        self.place.grow(slices);
+        self.place.open(slices, &self.frontier, end);
         if !self.is(ORDINARY) {
             (frontier..end).for_each(|chunk| self.open_chunk(chunk));
         }
