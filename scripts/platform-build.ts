@@ -65,6 +65,12 @@ function nodeStub(): string {
   return folder
 }
 
+/** Compiles what the system's header, which zig has, says of the structures that the C library hands to macOS. */
+function checkZoneLayout(machine: string): void {
+  const source = join(root, 'crates', 'tessalloc-c', 'tests', 'c', 'zone_layout.c')
+  run(join(python, 'python-zig'), ['cc', '-target', machine, '-c', '-o', join(target, 'zone_layout.o'), source])
+}
+
 /** Replaces a file: who runs on the old one keeps it. */
 function put(from: string, to: string): void {
   rmSync(to, { force: true })
@@ -98,6 +104,7 @@ export function buildPlatform(platform: Platform): void {
   }
   const folder = join(root, 'npm', name)
   writeManifest(folder, platformManifest(platform))
+  if (name.startsWith('darwin')) checkZoneLayout(`${name.endsWith('arm64') ? 'aarch64' : 'x86_64'}-macos`)
   if (files.length > 0) {
     const built = build('tessalloc-c', 'release-c', 'core,compiler_builtins')
     for (const file of files) put(join(built, file.replace('tessalloc', 'tessalloc_c')), join(folder, file))

@@ -14,6 +14,7 @@
 //! Z1 The zone and its tables are never changed by us once registered, and never unregistered.
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use core::mem::offset_of;
 use core::ptr::null_mut;
 
 use tessalloc::raw;
@@ -66,6 +67,14 @@ struct Statistics {
     max_size_in_use: usize,
     size_allocated: usize,
 }
+
+// As `tests/c/zone_layout.c` has it from the system's header.
+const _: () = {
+    assert!(offset_of!(Zone, introspection) == 96 && offset_of!(Zone, version) == 104);
+    assert!(offset_of!(Zone, memalign) == 112 && offset_of!(Zone, pressure_relief) == 128);
+    assert!(offset_of!(Introspection, zone_locked) == 64 && size_of::<Introspection>() == 104);
+    assert!(offset_of!(Statistics, size_in_use) == 8 && offset_of!(Statistics, size_allocated) == 24);
+};
 
 unsafe extern "C" {
     fn malloc_default_zone() -> *mut Zone;
@@ -169,8 +178,9 @@ extern "C" fn calloc(_: *mut Zone, count: usize, size: usize) -> *mut u8 {
     raw::calloc(count, size)
 }
 
+/// The header promises zeroes.
 extern "C" fn valloc(_: *mut Zone, size: usize) -> *mut u8 {
-    at_least_16(size, os_page_bytes())
+    raw::zeroed_aligned(size, os_page_bytes())
 }
 
 extern "C" fn memalign(_: *mut Zone, align: usize, size: usize) -> *mut u8 {
