@@ -1,11 +1,13 @@
 /**
  * Builds the binaries of any platform on this machine, into its folder under `npm/`.
  *
- * | platform | compiler of C's side | standard library |
- * |---|---|---|
- * | this machine's processor with glibc | zig, for glibc 2.17: what is built then loads on every system that Node.js runs on | rustc's own |
- * | Windows x64 | Debian's mingw, whose programs wine was seen to run | built here |
- * | all others | zig | built here |
+ * | platform | compiler of C's side |
+ * |---|---|
+ * | Linux with glibc | zig, for glibc 2.17: what is built then loads on every system that Node.js runs on |
+ * | Windows x64 | Debian's mingw, whose programs wine was seen to run |
+ * | all others | zig |
+ *
+ * The standard library is built here too, for this machine's system as well: rustc's own brings the printing of backtraces along.
  */
 import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -25,8 +27,6 @@ interface Recipe {
   /** What zig is asked for where it is not the triple; `mingw`: not by zig. */
   readonly linker?: string
   readonly rustflags?: string
-  /** rustc's own standard library will do. */
-  readonly hasStd?: true
   /** objcopy for the static library's processor. */
   readonly objcopy?: string
 }
@@ -36,7 +36,7 @@ const musl = '-Ctarget-feature=-crt-static -Clink-self-contained=no'
 const arm64Objcopy = 'aarch64-linux-gnu-objcopy'
 
 const recipes: Readonly<Record<string, Recipe>> = {
-  'linux-x64-gnu': { linker: `x86_64-unknown-linux-gnu.${glibcFloor}`, hasStd: true, objcopy: 'objcopy' },
+  'linux-x64-gnu': { linker: `x86_64-unknown-linux-gnu.${glibcFloor}`, objcopy: 'objcopy' },
   'linux-arm64-gnu': { linker: `aarch64-unknown-linux-gnu.${glibcFloor}`, objcopy: arm64Objcopy },
   'linux-x64-musl': { rustflags: musl, objcopy: 'objcopy' },
   'linux-arm64-musl': { rustflags: musl, objcopy: arm64Objcopy },
@@ -68,7 +68,7 @@ function nodeStub(): string {
 /** Compiles what the system's header, which zig has, says of the structures that the C library hands to macOS. */
 function checkZoneLayout(machine: string): void {
   const source = join(root, 'crates', 'tessalloc-c', 'tests', 'c', 'zone_layout.c')
-  run(join(python, 'python-zig'), ['cc', '-target', machine, '-c', '-o', join(target, 'zone_layout.o'), source])
+  run(join(python, 'python-zig'), ['cc', '-target', machine, '-c', '-o', join(cache, 'zone_layout.o'), source])
 }
 
 /** Replaces a file: who runs on the old one keeps it. */
@@ -80,7 +80,7 @@ function put(from: string, to: string): void {
 /** Builds the add-on, and the libraries where the platform has some. Throws a `CommandError` where one cannot be built. */
 export function buildPlatform(platform: Platform): void {
   const { name, triple, files } = platform
-  const { linker = triple, rustflags, hasStd, objcopy } = recipes[name] ?? {}
+  const { linker = triple, rustflags, objcopy } = recipes[name] ?? {}
   const key = triple.toUpperCase().replaceAll('-', '_')
   const env = {
     CARGO_TARGET_DIR: target,
@@ -89,15 +89,15 @@ export function buildPlatform(platform: Platform): void {
     CARGO_PROFILE_RELEASE_DEBUG: 'false',
     PATH: `${python}:${process.env.PATH ?? ''}`,
     // The compiler's own switch for building `std`; of no other use here.
-    ...(hasStd ? {} : { __CARGO_TESTS_ONLY_SRC_ROOT: librarySource, RUSTC_BOOTSTRAP: '1' }),
+    __CARGO_TESTS_ONLY_SRC_ROOT: librarySource,
+    RUSTC_BOOTSTRAP: '1',
     ...(rustflags === undefined ? {} : { [`CARGO_TARGET_${key}_RUSTFLAGS`]: rustflags }),
     ...(name.startsWith('win32') ? { LIBNODE_PATH: nodeStub() } : {}),
     ...(linker === 'mingw' ? { [`CARGO_TARGET_${key}_LINKER`]: 'x86_64-w64-mingw32-gcc' } : {}),
   }
   const build = (crate: string, profile: string, std: string) => {
     // Without backtraces: there are no names left to show.
-    const buildStd = hasStd ? [] : [`-Zbuild-std=${std}`, '-Zbuild-std-features=panic-unwind']
-    const common = ['-p', crate, '--profile', profile, ...buildStd]
+    const common = ['-p', crate, '--profile', profile, `-Zbuild-std=${std}`, '-Zbuild-std-features=panic-unwind']
     if (linker === 'mingw') run('cargo', ['build', ...common, '--target', triple], { env })
     else run('cargo', ['zigbuild', ...common, '--target', linker], { env })
     return join(target, triple, profile)

@@ -27,7 +27,7 @@ export const platforms: readonly Platform[] = [
   { name: 'linux-x64-gnu', triple: 'x86_64-unknown-linux-gnu', files: elf, proof: 'tested' },
   { name: 'linux-arm64-gnu', triple: 'aarch64-unknown-linux-gnu', files: elf, proof: 'run' },
   { name: 'linux-x64-musl', triple: 'x86_64-unknown-linux-musl', files: elf, proof: 'run' },
-  { name: 'linux-arm64-musl', triple: 'aarch64-unknown-linux-musl', files: elf, proof: 'none' },
+  { name: 'linux-arm64-musl', triple: 'aarch64-unknown-linux-musl', files: elf, proof: 'run' },
   // Named as Node on Windows wants it; what is built is `gnu`, whose Node-API is the same plain C. There is no preloading.
   { name: 'win32-x64-msvc', triple: 'x86_64-pc-windows-gnu', files: [], proof: 'run' },
   { name: 'win32-arm64-msvc', triple: 'aarch64-pc-windows-gnullvm', files: [], proof: 'none' },
