@@ -4,7 +4,7 @@
  *
  *     npm run verify                          every step, in under 90 minutes on 2 cores
  *     npm run verify -- --only mutants,stress these
- *     npm run verify -- --record              and writes docs/verification.md if all have passed
+ *     npm run verify -- --record              and writes docs/verification.md if all have passed, and docs/internals/orderings.md
  *     npm run verify -- --list                names of the steps
  *
  * Each step says what it covered.
@@ -28,7 +28,7 @@ const long = { TESSALLOC_LONG: '1' }
 const steps: readonly Step[] = [
   { name: 'build', command: script('build') },
   { name: 'models', ...core('loom', '--release', '--lib') },
-  { name: 'mutants', command: script('weaken') },
+  { name: 'mutants', command: script('weaken', ...(process.argv.includes('--record') ? ['--write'] : [])) },
   // Schedules of the whole allocator, the threads taking turns at every access to an atomic: 8 in each process, 5 scenarios.
   {
     name: 'schedules',
