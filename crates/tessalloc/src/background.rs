@@ -9,7 +9,8 @@
 //!
 //! - V2 A report that comes after the thread's last look finds it asleep and wakes it, or comes before the look that it takes as it
 //!   lies down. Both first write and then read; a fence stands between on either side.
-//! - V3 A wish is granted by an act that begins after it: by who wished, or by who holds the lock and looks again once it is free.
+//! - V3 A wish is granted by an act that begins after it: by who wished, or by who holds the lock, for whatever matter, and looks once it
+//!   is free.
 
 use crate::sync::{AtomicBool, AtomicU32, Lock, Ordering, fence, wait, wake};
 
@@ -121,7 +122,7 @@ impl Background {
     }
 }
 
-/// Something that is to be done under a lock, by anybody, once for all who wished it meanwhile.
+/// Something that is to be done under a lock, by anybody, once for all who wished it meanwhile. Whoever has held the lock grants it.
 pub(crate) struct Wish(AtomicBool);
 
 impl Wish {
@@ -135,11 +136,22 @@ impl Wish {
         Self(AtomicBool::new(false))
     }
 
-    /// Acts, or leaves it to who holds the lock for another's wish (V3). Waits for nobody.
-    pub(crate) fn see_to(&self, lock: &Lock, mut act: impl FnMut()) {
+    /// Whether it is still to be done.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn is_open(&self) -> bool {
+        // ORDER: Relaxed: for tests.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Wishes; [`Wish::grant`] is to follow.
+    pub(crate) fn make(&self) {
         // ORDER: Release hands what was written before the wish to who grants it; exchanged, so that a wish that was there is handed
         // on with it.
         self.0.swap(true, Ordering::Release);
+    }
+
+    /// Acts if it was wished, or leaves it to who holds the lock (V3). Waits for nobody.
+    pub(crate) fn grant(&self, lock: &Lock, mut act: impl FnMut()) {
         // Bound: a turn for wishes that came during the last one.
         loop {
             // ORDER: SeqCst between a wish and the look at the lock; and between the lock's release and the look at the wish: who
@@ -150,7 +162,7 @@ impl Wish {
                 return;
             }
             let Some(_guard) = lock.try_lock() else { return };
-            // ORDER: Acquire pairs with the Release above: the act sees what was written before the wish.
+            // ORDER: Acquire pairs with the Release in `make`: the act sees what was written before the wish.
             self.0.swap(false, Ordering::Acquire);
             act();
         }

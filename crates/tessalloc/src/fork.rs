@@ -131,6 +131,7 @@ unsafe extern "C" fn parent() {
     hold_all_no_more();
     inner_locks().for_each(Lock::release);
     outer_locks().for_each(Lock::release);
+    scavenger::grant_wish();
 }
 
 unsafe extern "C" fn child() {

@@ -6,7 +6,7 @@
 //! while threads work: what rests in their pages goes back too, in rounds ([`crate::rounds`])
 //! ```
 //!
-//! V1 One thread at a time runs [`step`] or [`purge_all`] (`PASS`).
+//! V1 One thread at a time runs [`step`] or [`purge_all`] (`PASS`), by [`under_pass`]: who ends meanwhile leaves a wish to it (V3).
 //! V2, V3 in [`crate::background`]: the background thread sleeps without wake-ups unless somebody reported free memory since its last
 //! pass.
 
@@ -22,7 +22,7 @@ use crate::region::{self, SLICE_BYTES};
 use crate::report::Line;
 use crate::rounds::{self, visit_waiting};
 use crate::stats::{self, Counter};
-use crate::sync::{AtomicU64, Lock, Ordering, pause};
+use crate::sync::{AtomicU64, Guard, Lock, Ordering, pause};
 use crate::thread;
 
 /// How often the curve and the threads are looked at.
@@ -43,6 +43,8 @@ const START_BYTES_MULTI: u64 = 4 << 20;
 
 static BACKGROUND: Background = Background::new();
 static PASS: Lock = Lock::new();
+/// A thread has ended: what came free is to be looked at.
+static ENDED: Wish = Wish::new();
 static LAST_STEP_MS: AtomicU64 = AtomicU64::new(0);
 /// When the system last refused a background thread.
 static REFUSED_AT_MS: AtomicU64 = AtomicU64::new(0);
@@ -93,6 +95,14 @@ fn weight(x: u64, n: u64) -> u64 {
     1024 * x * x * (3 * n - 2 * x) / (n * n * n)
 }
 
+/// Acts under `PASS`, and then grants what was wished meanwhile.
+fn under_pass<T>(guard: Guard<'_>, act: impl FnOnce() -> T) -> T {
+    let result = act();
+    drop(guard);
+    grant_wish();
+    result
+}
+
 /// Called outside all gates and locks when a thread reports its figures. `freed`: whether it freed more than it allocated.
 #[cold]
 pub(crate) fn look(freed: bool) {
@@ -115,11 +125,15 @@ pub(crate) fn look(freed: bool) {
 
 /// What an ended thread leaves is likely to be of no use: free memory goes back at once, down to a quarter of what is in use.
 pub(crate) fn after_thread_end() {
-    const KEEP_BYTES_MIN: u64 = 2 << 20;
-    /// A thread has ended: what came free is to be looked at.
-    static ENDED: Wish = Wish::new();
     DEFAULT.sweep();
-    ENDED.see_to(&PASS, || {
+    ENDED.make();
+    grant_wish();
+}
+
+/// Does what ended threads wished, unless another thread holds `PASS`, and so does it afterwards. For who has held `PASS`.
+pub(crate) fn grant_wish() {
+    const KEEP_BYTES_MIN: u64 = 2 << 20;
+    ENDED.grant(&PASS, || {
         let in_use = (stats::value(Counter::AllocatedBytes) as i64).max(0) as u64;
         let keep = (in_use / 4).max(KEEP_BYTES_MIN).max(Opt::KeepBytes.value()) / SLICE_BYTES as u64;
         let free = stats::value(Counter::DirtyFreeSlices);
@@ -138,8 +152,8 @@ fn step_by_timer() {
         if now.wrapping_sub(REFUSED_AT_MS.load(Ordering::Relaxed)) >= REFUSED_MS {
             BACKGROUND.ask_again();
         }
-        if let Some(_guard) = PASS.try_lock() {
-            step(false);
+        if let Some(guard) = PASS.try_lock() {
+            under_pass(guard, || step(false));
         }
     }
 }
@@ -171,8 +185,8 @@ pub(crate) fn watch() -> bool {
 
 /// Gives some free slices back, unless another thread is about to. Takes no other lock, and waits for none.
 pub(crate) fn purge_some(slices: u64) {
-    if let Some(_guard) = PASS.try_lock() {
-        purge_free(slices);
+    if let Some(guard) = PASS.try_lock() {
+        under_pass(guard, || purge_free(slices));
     }
 }
 
@@ -209,8 +223,7 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
 
 /// A pass of the background thread. True if there is nothing to do before the next report.
 pub(crate) fn pass() -> bool {
-    let _guard = PASS.lock();
-    step(true)
+    under_pass(PASS.lock(), || step(true))
 }
 
 /// One tick: the curve, and quiet threads. The caller holds `PASS`. True if there is nothing to do before the next report.
@@ -347,7 +360,10 @@ pub(crate) unsafe fn trim_patiently(thread: *mut thread::Thread, is_right: impl 
 
 /// Gives everything unused of every thread back, now. Threads that are inside the allocator keep theirs. Returns bytes.
 pub(crate) fn purge_all(tries: u32) -> usize {
-    let _guard = PASS.lock();
+    under_pass(PASS.lock(), || purge_all_under_pass(tries))
+}
+
+fn purge_all_under_pass(tries: u32) -> usize {
     let before = stats::value(Counter::PurgedBytes);
     let own = thread::current_if_started().unwrap_or(null_mut());
     for thread in thread::all().chain(thread::all_of_heaps()) {
@@ -410,6 +426,18 @@ mod tests {
         assert!(kept.windows(2).all(|pair| pair[1] <= pair[0]), "never more than before: {kept:?}");
         assert!((400..=600).contains(&kept[20]), "half is kept at half time: {}", kept[20]);
         assert_eq!(kept[40], 0);
+    }
+
+    /// It was lost where `PASS` was held for another matter than another thread's end.
+    #[test]
+    fn wish_of_a_thread_that_ends_during_a_pass_is_granted_after_it() {
+        under_pass(PASS.lock(), after_thread_end);
+        // Threads of other tests end too, and see to theirs.
+        let start = std::time::Instant::now();
+        while ENDED.is_open() {
+            assert!(start.elapsed().as_secs() < 10, "nobody looks at what the thread left");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

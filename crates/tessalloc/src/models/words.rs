@@ -185,22 +185,49 @@ fn models_report_finds_the_background_thread_or_is_found() {
 /// Threads that end at once leave it to one of them to look: the last look sees what all of them left.
 #[test]
 fn models_wish_is_granted_by_who_holds_the_lock() {
+    wish_while(Other::Ends);
+}
+
+/// A thread that ends while another holds the lock for a matter of its own leaves the look to that one.
+#[test]
+fn models_wish_is_granted_by_who_held_the_lock_for_another_matter() {
+    wish_while(Other::HasHeld);
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Other {
+    Ends,
+    HasHeld,
+}
+
+fn wish_while(meanwhile: Other) {
     SLEEPS.set(false);
-    explore(3, || {
+    explore(3, move || {
         let shared = Arc::new((Wish::new(), Lock::new(), AtomicU64::new(0), UnsafeCell::new(0)));
-        let act = |shared: &(Wish, Lock, AtomicU64, UnsafeCell<u64>)| {
-            stat_words::add(&shared.2, 1);
-            shared.0.see_to(&shared.1, || {
+        let grant = |shared: &(Wish, Lock, AtomicU64, UnsafeCell<u64>)| {
+            shared.0.grant(&shared.1, || {
                 let seen = shared.2.load(Ordering::Relaxed);
                 shared.3.with_mut(|last| unsafe { *last = seen });
             });
         };
+        let end = move |shared: &(Wish, Lock, AtomicU64, UnsafeCell<u64>)| {
+            stat_words::add(&shared.2, 1);
+            shared.0.make();
+            grant(shared);
+        };
         let other = {
             let shared = shared.clone();
-            thread::spawn(move || act(&shared))
+            thread::spawn(move || match meanwhile {
+                Other::Ends => end(&shared),
+                Other::HasHeld => {
+                    drop(shared.1.lock());
+                    grant(&shared);
+                }
+            })
         };
-        act(&shared);
+        end(&shared);
         join([other]);
-        shared.3.with(|seen| assert_eq!(unsafe { *seen }, 2, "nobody looked at what the last one left"));
+        let ended = if meanwhile == Other::Ends { 2 } else { 1 };
+        shared.3.with(|seen| assert_eq!(unsafe { *seen }, ended, "nobody looked at what the last one left"));
     });
 }
