@@ -219,8 +219,8 @@ export const guards: readonly Guard[] = [
     'let is_home = MUTANT || (*page).owner',
   ),
   inHeaps(
-    'first_class.rs',
-    'end: claims the record of a thread',
+    'first_class/entry.rs',
+    'claim_from_lessee: claims the record of a thread',
     'while !gate.try_claim() {',
     'while !gate.try_claim() && !MUTANT {',
   ),

@@ -14,7 +14,7 @@
 //! F6 A block of a first-class heap lies on no stack but its heap's records', and in no ring: a free that is not by the heap puts
 //!    it home at once. So nobody holds a block when all frees have returned, and a heap can go without asking anybody.
 //!
-//! Lock order: [`ENDED`], [`HEAPS`], records, regions.
+//! Lock order: [`ENDED`], [`HEAPS`], `PASS` of [`crate::scavenger`], records, regions.
 
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
@@ -34,7 +34,7 @@ use crate::ring::send_home;
 use crate::sample::{self, Request};
 use crate::size_class::SizeClass;
 use crate::stats::{self, Counter};
-use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering, barrier_heavy, pause};
+use crate::sync::{AtomicBool, AtomicU64, Lock, Ordering};
 use crate::theap::Stacks;
 use crate::thread::{self, Thread};
 use crate::track;
@@ -43,6 +43,7 @@ use crate::track;
 mod check;
 #[cfg(tessalloc_check)]
 mod check_all;
+mod entry;
 mod figures;
 mod identity;
 mod lease;
@@ -277,22 +278,21 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
                 // Torn by a fork (see `after_fork`): what it holds is lost.
                 continue;
             }
+            let is_inside = match how {
+                End::Destroy => entry::exclude(record),
+                End::Delete => entry::claim_from_lessee(record),
+            };
+            if !is_inside {
+                (*record).next_in_heap = left;
+                left = record;
+                continue;
+            }
             match how {
-                End::Destroy => {
-                    (*record).gate.exclude();
-                    (*record).destroy_pages();
-                }
-                End::Delete => {
-                    if !claim_from_lessee(record) {
-                        (*record).next_in_heap = left;
-                        left = record;
-                        continue;
-                    }
-                    (*record).delete_pages();
-                }
+                End::Destroy => (*record).destroy_pages(),
+                End::Delete => (*record).delete_pages(),
             }
             (*record).rest();
-            (*record).gate.unclaim();
+            entry::leave(record);
             (*record).next_in_heap = done;
             done = record;
         }
@@ -331,25 +331,6 @@ pub(crate) unsafe fn end(core: *mut Core, how: End) {
             }
         }
     }
-}
-
-/// Goes into the record of a heap that is being deleted, whose lessee may be putting a block home. False if the system has a
-/// barrier no more (a filter of system calls that was installed late): the record then keeps its pages, and the heap its place,
-/// for good; blocks are freed as before.
-fn claim_from_lessee(record: *mut Thread) -> bool {
-    // SAFETY: records stay mapped.
-    let gate = unsafe { &(*record).gate };
-    if !has_barrier() {
-        gate.exclude();
-        return true;
-    }
-    while !gate.try_claim() {
-        if !barrier_heavy() {
-            return false;
-        }
-        pause(1);
-    }
-    true
 }
 
 /// Gives back the heap's large runs, which nobody finds any more, and its pages of places; what its other pages had handed out counts
@@ -755,10 +736,9 @@ pub(crate) unsafe fn clear(core: *mut Core) {
             let _guard = HEAPS.lock();
             let mut record = (*core).records;
             while !record.is_null() {
-                if (*record).is_live() {
-                    (*record).gate.exclude();
+                if (*record).is_live() && entry::exclude(record) {
                     (*record).clear_pages();
-                    (*record).gate.unclaim();
+                    entry::leave(record);
                 }
                 record = (*record).next_in_heap;
             }

@@ -1,6 +1,7 @@
 //! Fork: locks are held across it in one order, threads that the child will not have are parked, and the child takes over.
 //!
-//! Order: `PASS` (scavenger), heaps, shared record, records, blocks at offsets, regions' table, each region, profile.
+//! Order: heaps, `PASS` (scavenger), shared record, records, blocks at offsets, regions' table, each region, profile. Who visits the
+//! heaps holds theirs, and may be out of memory and purge.
 //!
 //! F1 In the child a record that was parked at the fork is whole, and is ended there; one that was inside its gate is left alone
 //!    for good: what it holds leaks in the child.
@@ -13,7 +14,7 @@ use crate::os;
 use crate::region;
 use crate::scavenger;
 use crate::stats::{self, Counter};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Lock, Ordering, hold_all, hold_all_no_more, pause};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, Lock, Ordering, hold_all, hold_all_no_more, holds_all, pause};
 use crate::thread::{self, Thread};
 use crate::walk;
 
@@ -51,7 +52,7 @@ pub(crate) fn start() {
 
 /// The locks up to that of the regions' table.
 fn outer_locks() -> impl Iterator<Item = &'static Lock> {
-    core::iter::once(scavenger::lock()).chain(first_class::locks()).chain(thread::locks()).chain([
+    first_class::locks().into_iter().chain([scavenger::lock()]).chain(thread::locks()).chain([
         crate::offset::lock(),
         crate::pressure::lock(),
         region::grow_lock(),
@@ -71,8 +72,13 @@ fn kept_records(own: *mut Thread) -> impl Iterator<Item = *mut Thread> {
 unsafe extern "C" fn prepare() {
     /// How long all busy threads together are waited for.
     const TRIES: u32 = 5;
-    outer_locks().for_each(Lock::acquire);
-    inner_locks().for_each(Lock::acquire);
+    for lock in outer_locks() {
+        lock.acquire();
+    }
+    // Asked only now: the regions' table stands still.
+    for lock in inner_locks() {
+        lock.acquire();
+    }
     hold_all();
     // ORDER: Relaxed: read by this thread, in the parent and in the child.
     FORKING.store(true, Ordering::Relaxed);
@@ -107,14 +113,30 @@ unsafe fn park(record: *mut Thread, tries: &mut u32, take: impl Fn(&Gate) -> boo
     unsafe {
         (*record).parked = false;
         while (*record).is_live() {
-            (*record).parked = take(&(*record).gate);
-            if (*record).parked || *tries == 0 {
+            if take(&(*record).gate) {
+                // Its thread may have ended meanwhile (L3 in `life`): then the forking thread may want the record.
+                (*record).parked = (*record).is_live();
+                if !(*record).parked {
+                    (*record).gate.unclaim();
+                }
+                break;
+            }
+            if *tries == 0 {
                 break;
             }
             *tries -= 1;
             pause(1);
         }
     }
+}
+
+/// Whether the calling thread forks, and has been inside of the record's gate, or kept others out of it, since then.
+///
+/// # Safety
+/// - A record.
+pub(crate) unsafe fn keeps(record: *mut Thread) -> bool {
+    // SAFETY: L2; `parked` is touched by who forks.
+    holds_all() && unsafe { (*record).parked }
 }
 
 unsafe extern "C" fn parent() {

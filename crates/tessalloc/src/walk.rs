@@ -9,7 +9,7 @@
 //! | places at an offset, or of samples | the lock of [`crate::offset`]                               |
 //!
 //! - K1 One walk runs at a time ([`WALK`]), and no visitor walks. The lock comes before all others, and a fork does not take it: a
-//!   visitor may take its time. The child lets it go if its holder is not there.
+//!   visitor may take its time. The child lets it go if its holder is not there. Fork handlers walk if nobody else does.
 //! - K2 While a visitor runs, the walk holds no gate and no lock but [`WALK`]: what it tells was noted before.
 //! - K3 `seen` of a page is the number of the last walk that looked at it: each is told once a walk. A page that changes hands
 //!   at the wrong moment, or whose owner is busy, is left out and comes in a later round.
@@ -19,6 +19,7 @@ use core::ptr::null_mut;
 use crate::block::Block;
 use crate::exchange::{self, OWNER_ENDED};
 use crate::first_class::{self, BlockInfo};
+use crate::fork;
 use crate::heap::DEFAULT;
 use crate::heaps::HeapId;
 use crate::holes::{self, BLOCKS_MAX, for_each_one};
@@ -30,7 +31,7 @@ use crate::remote::List;
 use crate::report;
 use crate::size_class::{BLOCK_BYTES, CLASS_COUNT};
 use crate::stats::{self, Counter};
-use crate::sync::{AtomicU32, AtomicUsize, Guard, Lock, Ordering, barrier_heavy, pause};
+use crate::sync::{AtomicU32, AtomicUsize, Guard, Lock, Ordering, barrier_heavy, holds_all, pause};
 use crate::theap::STARTER_TABLE_AT;
 use crate::thread::{self, Thread};
 use crate::threads::ThreadId;
@@ -87,7 +88,7 @@ pub struct PageInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a walk may have left out pages of busy threads"]
 pub struct Walked {
-    /// Whether the visitor always returned true.
+    /// Whether the visitor always returned true. False, too, in a fork handler while another thread walks: then nothing is told.
     pub to_the_end: bool,
     /// Pages that were left out, because their threads were inside the allocator each time, or the system has no way to keep a thread
     /// out for a moment (Linux before 4.14, systems other than Linux): then those of all other threads.
@@ -175,7 +176,7 @@ struct How {
 type Visitor<'v> = &'v mut dyn FnMut(&PageInfo, Option<BlockInfo>) -> bool;
 
 fn walk(which: Which, how: How, visit: Visitor<'_>) -> Walked {
-    let walking = Walking::begin();
+    let Some(walking) = Walking::begin() else { return Walked { to_the_end: false, skipped_pages: 0 } };
     let own = thread::current_if_started().unwrap_or(null_mut());
     let mut walk =
         Walk { which, how, visit, own, number: walking.number, goes_on: true, skipped: 0, noted: Noted::new() };
@@ -202,18 +203,19 @@ struct Walking {
 }
 
 impl Walking {
-    fn begin() -> Self {
+    /// `None` where this thread forks and another one walks, which may want what this one holds.
+    fn begin() -> Option<Self> {
         let id = os::thread_id();
         // ORDER: Relaxed, here and below: it is this thread's id only if this thread wrote it.
         if WALKER.load(Ordering::Relaxed) == id {
             report::misused_visit("begin a walk inside of one");
         }
-        let guard = WALK.lock();
+        let guard = if holds_all() { WALK.try_lock()? } else { WALK.lock() };
         WALKER.store(id, Ordering::Relaxed);
         // ORDER: Relaxed: under the lock. After 2³² walks a page that none of them met might be taken for seen: not for 0.
         let number = NUMBER.load(Ordering::Relaxed).wrapping_add(1).max(1);
         NUMBER.store(number, Ordering::Relaxed);
-        Self { number, _guard: guard }
+        Some(Self { number, _guard: guard })
     }
 }
 
@@ -573,20 +575,26 @@ impl Walk<'_> {
         let gate = unsafe { &(*record).gate };
         if thread::is_of(record, self.own) {
             gate.enter();
-            return Some(Inside { record, by_right: true });
+            return Some(Inside { record, way: Way::Right });
         }
-        for attempt in 0..TRIES {
+        // SAFETY: L2.
+        if unsafe { fork::keeps(record) } {
+            return Some(Inside { record, way: Way::Fork });
+        }
+        // Who is inside while this thread forks may wait for what it holds.
+        let tries = if holds_all() { 1 } else { TRIES };
+        for attempt in 0..tries {
             if attempt > 0 {
                 pause(1);
             }
             if gate.try_claim() {
-                return Some(Inside { record, by_right: false });
+                return Some(Inside { record, way: Way::Claim });
             }
         }
         // Without a barrier nobody can be kept out; who stands still is.
         if self.how.stands_still && !barrier_heavy() {
             gate.exclude();
-            return Some(Inside { record, by_right: false });
+            return Some(Inside { record, way: Way::Claim });
         }
         None
     }
@@ -595,14 +603,26 @@ impl Walk<'_> {
 /// Inside a record's gate until dropped.
 struct Inside {
     record: *mut Thread,
-    by_right: bool,
+    way: Way,
+}
+
+enum Way {
+    /// The record is this thread's.
+    Right,
+    Claim,
+    /// This thread forks, and has been inside for longer.
+    Fork,
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
         // SAFETY: L2.
         let gate = unsafe { &(*self.record).gate };
-        if self.by_right { gate.leave() } else { gate.unclaim() }
+        match self.way {
+            Way::Right => gate.leave(),
+            Way::Claim => gate.unclaim(),
+            Way::Fork => {}
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Walking heaps: their blocks, and the heaps themselves.
 
-use super::{Core, HEAPS, all};
+use super::{Core, HEAPS, all, entry};
 use crate::holes;
 use crate::large;
 use crate::offset;
@@ -20,22 +20,17 @@ pub struct BlockInfo {
 /// # Safety
 /// - Nobody allocates from the heap or frees a block of it meanwhile, and all such calls have returned. `visit` may not either.
 pub(crate) unsafe fn visit(core: *mut Core, visit: &mut dyn FnMut(BlockInfo) -> bool) -> bool {
-    let visiting = Visiting::begin(core);
+    let Some(visiting) = Visiting::begin(core) else { return false };
     // SAFETY: the caller's duty: the records are quiet, and the gates keep the scavenger and ending threads out.
     unsafe {
-        let mut record = (*core).records;
-        while !record.is_null() {
-            if (*record).is_live() {
-                let mut goes_on = true;
-                (*record).for_each_page(|page| {
-                    goes_on =
-                        goes_on && holes::visit_used(page, &mut |address, bytes| visit(BlockInfo { address, bytes }));
-                });
-                if !goes_on {
-                    return false;
-                }
+        for record in live_records(core) {
+            let mut goes_on = true;
+            (*record).for_each_page(|page| {
+                goes_on = goes_on && holes::visit_used(page, &mut |address, bytes| visit(BlockInfo { address, bytes }));
+            });
+            if !goes_on {
+                return false;
             }
-            record = (*record).next_in_heap;
         }
         drop(visiting);
         let mut page = (*core).large;
@@ -51,43 +46,51 @@ pub(crate) unsafe fn visit(core: *mut Core, visit: &mut dyn FnMut(BlockInfo) -> 
     }
 }
 
-/// All records of a heap are visited until this is dropped, on every way out of a visitor.
-struct Visiting(*mut Core);
+/// The first `count` live records of a heap are visited until this is dropped, on every way out of a visitor. Once begun, all of them are.
+struct Visiting {
+    core: *mut Core,
+    count: usize,
+}
 
 impl Visiting {
     /// Goes into all records, and puts home what lies on stacks and in inboxes. Under the lock: a thread may be at its end, and give
-    /// back its leases, although its last call returned.
-    fn begin(core: *mut Core) -> Self {
+    /// back its leases, although its last call returned. `None` where the calling thread forks and another one is in a record.
+    fn begin(core: *mut Core) -> Option<Self> {
         let _guard = HEAPS.lock();
-        let visiting = Self(core);
-        // SAFETY: by the duty of `visit` the owners are outside.
-        visiting.for_each_record(|record| unsafe {
-            (*record).gate.exclude_for_visit();
-            (*record).settle_all();
-        });
-        // One record's ring may have filled another's inbox. SAFETY: as above.
-        visiting.for_each_record(|record| unsafe { (*record).drain_inbox() });
-        visiting
-    }
-
-    fn for_each_record(&self, mut act: impl FnMut(*mut Thread)) {
-        // SAFETY: the heap stands, and by the duty of `visit` gets no record meanwhile.
-        unsafe {
-            let mut record = (*self.0).records;
-            while !record.is_null() {
-                if (*record).is_live() {
-                    act(record);
+        let mut visiting = Self { core, count: 0 };
+        for record in live_records(core) {
+            // SAFETY: by the duty of `visit` the owners are outside.
+            unsafe {
+                if !entry::exclude_for_visit(record) {
+                    return None;
                 }
-                record = (*record).next_in_heap;
+                visiting.count += 1;
+                (*record).settle_all();
             }
         }
+        // One record's ring may have filled another's inbox. SAFETY: as above.
+        live_records(core).for_each(|record| unsafe { (*record).drain_inbox() });
+        Some(visiting)
     }
+}
+
+/// Of a heap that stands, and by the duty of [`visit`] gets no record meanwhile.
+fn live_records(core: *mut Core) -> impl Iterator<Item = *mut Thread> {
+    // SAFETY: see above.
+    let first = unsafe { (*core).records };
+    // SAFETY: as above.
+    let next = |record: &*mut Thread| unsafe { (**record).next_in_heap };
+    let all = core::iter::successors((!first.is_null()).then_some(first), move |record| {
+        Some(next(record)).filter(|next| !next.is_null())
+    });
+    // SAFETY: L2.
+    all.filter(|record| unsafe { (**record).is_live() })
 }
 
 impl Drop for Visiting {
     fn drop(&mut self) {
         // SAFETY: this value's creator went in.
-        self.for_each_record(|record| unsafe { (*record).gate.unclaim() });
+        live_records(self.core).take(self.count).for_each(|record| unsafe { entry::leave(record) });
     }
 }
 

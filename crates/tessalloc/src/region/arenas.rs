@@ -113,6 +113,7 @@ pub(crate) fn begin_arena(
     let Some(index) = place_for(chunks) else { return Err(ArenaError::TooMany) };
     let region = &REGIONS[index];
     // A thread that still looks at an arena which was here takes nothing before this one is whole.
+    region.lock.join_fork();
     let _guard = region.lock.lock();
     // Tables stay with the place, and so are made for larger arenas too, where address space is plenty.
     let table_chunks = if is_tight() { chunks } else { chunks.next_power_of_two().max(TABLE_CHUNKS_MIN) };

@@ -46,8 +46,8 @@ pub(super) fn grow(known: usize, count: usize, align: usize) -> bool {
     // Bound: halves down to what is needed, at most 16 times.
     loop {
         if REGIONS[index].begin(index, bytes).is_ok() {
-            // A thread that forks, and so holds every lock, keeps this one too: nobody knows of it yet.
-            drop(REGIONS[index].lock.lock());
+            // Nobody knows of it yet.
+            REGIONS[index].lock.join_fork();
             // ORDER: Release pairs with the Acquire in `all` (S5).
             REGION_COUNT.store(index + 1, Ordering::Release);
             if Opt::Verbose.is_on() {

@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicUsize;
 use super::{AtomicU32, Ordering};
 
 /// The thread that holds every lock because it forks; 0: none. Its fork handlers that come after ours may allocate: for it, locks
-/// are neither taken again nor given back until the fork is over.
+/// that it holds are neither taken again nor given back until the fork is over.
 static FORKING_THREAD: AtomicUsize = AtomicUsize::new(0);
 
 /// Says that the calling thread holds every lock.
@@ -22,7 +22,8 @@ pub(crate) fn hold_all_no_more() {
     FORKING_THREAD.store(0, Ordering::Relaxed);
 }
 
-fn holds_all() -> bool {
+/// Whether the calling thread forks, and so holds every lock.
+pub(crate) fn holds_all() -> bool {
     // ORDER: Relaxed: only this thread's own number matters to it.
     let holder = FORKING_THREAD.load(Ordering::Relaxed);
     holder != 0 && holder == super::thread_id()
@@ -35,8 +36,8 @@ const CONTENDED: u32 = 2;
 /// Excludes threads from one another. Not re-entrant.
 pub(crate) struct Lock(AtomicU32);
 
-/// Holds a [`Lock`] until dropped.
-pub(crate) struct Guard<'a>(&'a Lock);
+/// Holds a [`Lock`] until dropped; `None`: the calling thread forks, and holds it for longer.
+pub(crate) struct Guard<'a>(Option<&'a Lock>);
 
 impl Lock {
     #[cfg(not(loom))]
@@ -51,22 +52,21 @@ impl Lock {
 
     /// Waits for the lock and takes it.
     pub(crate) fn lock(&self) -> Guard<'_> {
-        self.acquire();
-        Guard(self)
+        Guard(self.acquire().then_some(self))
     }
 
     /// Takes the lock if it is free.
     pub(crate) fn try_lock(&self) -> Option<Guard<'_>> {
         // ORDER: Acquire as in `acquire`.
-        self.0.compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| Guard(self))
+        self.0.compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| Guard(Some(self)))
     }
 
-    /// Takes the lock without a guard: for fork handlers, which release it elsewhere.
-    pub(crate) fn acquire(&self) {
+    /// Takes the lock without a guard: for fork handlers, which release it elsewhere. False: the calling thread holds it, since it forks.
+    pub(crate) fn acquire(&self) -> bool {
         // ORDER: Acquire pairs with the Release in `release`: the next holder sees what the last one wrote.
         if self.0.compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_err() {
             if holds_all() {
-                return;
+                return false;
             }
             // The holder may be a thread that a forked child has not.
             super::notice_raw_fork();
@@ -75,13 +75,19 @@ impl Lock {
                 super::wait(&self.0, CONTENDED, 0);
             }
         }
+        true
+    }
+
+    /// Takes the lock of something new for the rest of a fork, if the calling thread forks.
+    #[cfg(not(loom))]
+    pub(crate) fn join_fork(&self) {
+        if holds_all() {
+            self.acquire();
+        }
     }
 
     /// Gives back what [`Lock::acquire`] took.
     pub(crate) fn release(&self) {
-        if holds_all() {
-            return;
-        }
         // ORDER: Release pairs with the Acquire in `acquire`.
         if self.0.swap(FREE, Ordering::Release) == CONTENDED {
             super::wake(&self.0, 1);
@@ -98,6 +104,8 @@ impl Lock {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        self.0.release();
+        if let Some(lock) = self.0 {
+            lock.release();
+        }
     }
 }

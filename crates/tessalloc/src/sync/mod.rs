@@ -5,7 +5,7 @@
 mod lock;
 pub(crate) use lock::Lock;
 #[cfg(not(loom))]
-pub(crate) use lock::{Guard, hold_all, hold_all_no_more};
+pub(crate) use lock::{Guard, hold_all, hold_all_no_more, holds_all};
 
 #[cfg(not(loom))]
 mod real {
