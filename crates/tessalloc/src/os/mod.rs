@@ -57,6 +57,9 @@ use sim as here;
 #[cfg_attr(not(test), allow(dead_code, reason = "schedules are tests"))]
 pub(crate) mod scheduled;
 
+#[cfg(any(windows, target_family = "wasm", shuttle))]
+mod no_fork;
+
 mod calls;
 pub(crate) use calls::{
     Call, advise_node, advise_small_pages, calls, commit, move_pages, populate_huge, purge, release, renew, reserve,

@@ -11,6 +11,9 @@ use std::vec::Vec;
 
 use shuttle::thread;
 
+/// Schedules call the handlers themselves.
+pub(crate) use super::no_fork::at_fork;
+
 /// Threads that sleep at a word.
 static SLEEPERS: Mutex<Vec<(usize, thread::Thread)>> = Mutex::new(Vec::new());
 static HOOK: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
@@ -106,13 +109,4 @@ pub(crate) fn end_thread() {
 /// There is no background thread: schedules have threads that do what it does.
 pub(crate) fn spawn(_run: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {
     false
-}
-
-/// Schedules call the handlers themselves.
-pub(crate) fn at_fork(
-    _prepare: unsafe extern "C" fn(),
-    _parent: unsafe extern "C" fn(),
-    _child: unsafe extern "C" fn(),
-) -> bool {
-    true
 }

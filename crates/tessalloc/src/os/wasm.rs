@@ -5,6 +5,7 @@ use core::ffi::c_void;
 use core::sync::atomic::AtomicU32;
 
 use super::OsError;
+pub(crate) use super::no_fork::at_fork;
 pub(crate) use host::{now_us, random, write_error};
 
 /// Whether [`commit`] changes protection and so is asked for in growing steps; on Windows it is asked for by slice.
@@ -227,15 +228,6 @@ pub(crate) fn thread_id() -> usize {
 /// Not served here: the program prints its statistics itself.
 pub(crate) fn at_exit(_run: extern "C" fn()) -> bool {
     false
-}
-
-/// True: there is no fork that could go unnoticed.
-pub(crate) fn at_fork(
-    _prepare: unsafe extern "C" fn(),
-    _parent: unsafe extern "C" fn(),
-    _child: unsafe extern "C" fn(),
-) -> bool {
-    true
 }
 
 /// There are no threads.

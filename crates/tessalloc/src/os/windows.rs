@@ -29,6 +29,7 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::OsError;
+pub(crate) use super::no_fork::at_fork;
 
 /// Whether [`commit`] changes protection and so is asked for in growing steps; here it is asked for by slice.
 pub(crate) const COMMITS_PREFIX: bool = false;
@@ -491,15 +492,6 @@ pub(crate) fn thread_id() -> usize {
 /// Not served here: the program prints its statistics itself.
 pub(crate) fn at_exit(_run: extern "C" fn()) -> bool {
     false
-}
-
-/// True: there is no fork that could go unnoticed.
-pub(crate) fn at_fork(
-    _prepare: unsafe extern "C" fn(),
-    _parent: unsafe extern "C" fn(),
-    _child: unsafe extern "C" fn(),
-) -> bool {
-    true
 }
 
 unsafe extern "system" fn run_thread(run: *mut c_void) -> u32 {
