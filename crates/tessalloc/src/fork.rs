@@ -4,7 +4,8 @@
 //! heaps holds theirs, and may be out of memory and purge.
 //!
 //! F1 In the child a record that was parked at the fork is whole, and is ended there; one that was inside its gate is left alone
-//!    for good: what it holds leaks in the child.
+//!    for good: what it holds leaks in the child. So do, after a fork that ran no handlers, the pages of the thread's own record if another
+//!    thread was in there.
 
 use core::ptr::null_mut;
 
@@ -242,7 +243,12 @@ fn after_raw_fork() {
         let own = thread::current_if_started().unwrap_or(null_mut());
         for other in thread::all().chain(thread::all_of_heaps()) {
             // SAFETY: L2: nobody was parked: all but this thread's own records are left alone (F1).
-            unsafe { (*other).parked = !own.is_null() && lessee_of(other) == own };
+            unsafe {
+                (*other).parked = !own.is_null() && lessee_of(other) == own;
+                if (other == own || (*other).parked) && (*other).gate.is_claimed() {
+                    thread::leave_torn(other);
+                }
+            }
         }
         take_over();
     }
@@ -284,6 +290,55 @@ mod tests {
             drop(pass);
             assert_eq!(forker.join().expect("no panic"), 0, "locks of regions are free at the fork");
             arenas.into_iter().for_each(|arena| assert!(arena.release().is_ok()));
+        });
+    }
+
+    /// A plain system call while another thread is inside of the calling thread's record: the child looks at nothing that may be torn.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_child_leaves_pages_alone_that_another_thread_was_at() {
+        const BYTES: usize = 3000;
+        // Forks are heeded from the second thread on.
+        // SAFETY: given back at once.
+        unsafe { crate::raw::free(crate::raw::malloc(1)) };
+        let _quiet = region::QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+        let (to_main, from_forker) = mpsc::channel();
+        let (to_forker, from_main) = mpsc::channel();
+        scope(|scope| {
+            scope.spawn(move || {
+                let block = crate::raw::malloc(BYTES);
+                let own = thread::current_if_started().expect("a record");
+                // SAFETY: a block in use; the owner word is atomic.
+                let owner_of = |block| unsafe { (*thread::page_of(block)).owner.load(Ordering::Relaxed) };
+                to_main.send(own.expose_provenance()).expect("main waits");
+                from_main.recv().expect("main is in the record");
+                // SAFETY: the child uses this allocator and system calls, and ends; the timer ends it if it hangs.
+                unsafe {
+                    let process = libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t;
+                    if process == 0 {
+                        libc::alarm(10);
+                        // More than lay on the stack.
+                        let blocks = [(); 64].map(|()| crate::raw::malloc(BYTES));
+                        let is_whole = owner_of(blocks[63]) == (*own).token() && owner_of(block) != (*own).token();
+                        blocks.into_iter().chain([block]).for_each(|block| crate::raw::free(block));
+                        crate::purge();
+                        libc::_exit(i32::from(!is_whole || crate::raw::malloc(BYTES).is_null()));
+                    }
+                    let mut status = -1;
+                    libc::waitpid(process, &mut status, 0);
+                    to_main.send(status as usize).expect("main waits");
+                    crate::raw::free(block);
+                }
+            });
+            let record = from_forker.recv().expect("the forking thread runs");
+            let record: *mut Thread = core::ptr::with_exposed_provenance_mut(record);
+            // SAFETY: L2; the forking thread waits outside.
+            let gate = unsafe { &(*record).gate };
+            gate.exclude();
+            to_forker.send(()).expect("the forking thread waits");
+            let status = from_forker.recv();
+            gate.unclaim();
+            assert_eq!(status, Ok(0), "the child hangs, or goes on with what may be torn");
         });
     }
 

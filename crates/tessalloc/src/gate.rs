@@ -160,6 +160,13 @@ impl Gate {
         self.claim.load(Ordering::Relaxed) == WANTED
     }
 
+    /// Whether a claimer is inside, or about to ask; for who is not inside and sees nobody come or go.
+    #[cfg(not(loom))]
+    pub(crate) fn is_claimed(&self) -> bool {
+        // ORDER: Relaxed: by the caller's duty.
+        self.claim.load(Ordering::Relaxed) != FREE && self.inside.load(Ordering::Relaxed) == 0
+    }
+
     /// The claimer comes out.
     pub(crate) fn unclaim(&self) {
         // ORDER: Release pairs with the Acquire in `enter` and `try_claim`.

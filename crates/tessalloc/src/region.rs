@@ -152,6 +152,19 @@ pub(crate) fn for_each_dirty(mut visit: impl FnMut(*mut u8, usize) -> bool) {
     }
 }
 
+/// Shows the descriptor of each run there is at some moment; nothing of it is held. Bound: the chunks ever used, and 64 descriptors in each.
+pub(crate) fn for_each_start(mut visit: impl FnMut(*mut Page)) {
+    for region in all() {
+        for chunk in 0..region.frontier() {
+            let mut starts = region.starts_of(chunk);
+            while starts != 0 {
+                visit(region.page((chunk * CHUNK_SLICES + starts.trailing_zeros()) as usize));
+                starts &= starts - 1;
+            }
+        }
+    }
+}
+
 /// The region that holds an address, and the slice in it.
 #[inline]
 pub(crate) fn find(address: usize) -> Option<(&'static Region, usize)> {

@@ -81,6 +81,12 @@ impl Ring {
         }
     }
 
+    /// There are no batches any more.
+    pub(crate) fn forget(&mut self) {
+        self.open = null_mut();
+        self.pending = 0;
+    }
+
     /// Descriptors of neighbouring pages fall into neighbouring places.
     #[inline(always)]
     fn place_of(page: *mut Page) -> usize {

@@ -17,6 +17,7 @@ use core::ptr::null_mut;
 
 use crate::block::Block;
 use crate::deferred::Beats;
+use crate::exchange::OWNER_ENDED;
 use crate::first_class::{self, Core};
 use crate::gate::Gate;
 use crate::inbox::Inbox;
@@ -535,6 +536,32 @@ fn make_record(list: &AtomicPtr<Thread>) -> Option<*mut Thread> {
 pub(crate) fn make_record_for_heaps() -> *mut Thread {
     let _guard = RECORDS.lock();
     make_record(&ALL_OF_HEAPS).unwrap_or(null_mut())
+}
+
+/// In a child of a fork that ran no handlers, of a record of its own thread in which another thread was at that moment: what it holds
+/// besides its stacks may be torn, and is left to a record that nobody has or goes into. Without memory for that it stays as it is.
+///
+/// # Safety
+/// - The caller is the child's only thread, and outside the gate.
+pub(crate) unsafe fn leave_torn(thread: *mut Thread) {
+    let Some(heir) = make_record(&ALL) else { return };
+    // SAFETY: L2; the caller's duty. Nobody looks at what lies in the pages: their owner word is all that is touched.
+    unsafe {
+        (*heir).life.wind_up();
+        (*heir).gate.exclude();
+        region::for_each_start(|page| {
+            // ORDER: Relaxed, both: the child has one thread.
+            let owner = (*page).owner.load(Ordering::Relaxed);
+            if matches!((*page).kind(), Kind::Small | Kind::Starter) && owner & !OWNER_ENDED == (*thread).token() {
+                (*page).owner.store((*heir).token(), Ordering::Relaxed);
+            }
+        });
+        (*thread).inbox.open();
+        (*thread).clear_theap();
+        (*thread).theap.begin();
+        (*thread).ring.forget();
+        (*thread).warm = crate::large::Warm::new();
+    }
 }
 
 /// Runs as the thread ends, in the rounds of its other destructors: the last rounds of those may still free, so it puts itself

@@ -4,7 +4,7 @@
 //! back meanwhile may be counted, or not, or with a block count of a moment later.
 
 use crate::page::{Kind, Page};
-use crate::region::{self, CHUNK_SLICES, SLICE_BYTES};
+use crate::region::{self, SLICE_BYTES};
 use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::sync::Ordering;
 
@@ -194,19 +194,11 @@ pub(crate) fn count(is_counted: impl Fn(*const Page) -> bool) -> PageStats {
         warm_blocks: 0,
         warm_bytes: 0,
     };
-    for region in region::all() {
-        for chunk in 0..region.frontier() {
-            let mut starts = region.starts_of(chunk);
-            while starts != 0 {
-                let slice = (chunk * CHUNK_SLICES + starts.trailing_zeros()) as usize;
-                starts &= starts - 1;
-                let page = region.page(slice);
-                if is_counted(page) {
-                    // SAFETY: S3: the chunk lies below the frontier.
-                    found.add(&unsafe { Seen::of(page) });
-                }
-            }
+    region::for_each_start(|page| {
+        if is_counted(page) {
+            // SAFETY: S3: a descriptor of a chunk below the frontier.
+            found.add(&unsafe { Seen::of(page) });
         }
-    }
+    });
     found
 }
