@@ -155,6 +155,12 @@ export const guards: readonly Guard[] = [
     'if taken.load(Ordering::SeqCst) != u64::MAX {',
     'if !MUTANT && taken.load(Ordering::SeqCst) != u64::MAX {',
   ),
+  space(
+    'taken.rs',
+    'look: what was noted meanwhile stays',
+    'self.0.fetch_min(u64::from(first), Ordering::Relaxed);',
+    'if MUTANT { self.0.store(u64::from(first), Ordering::Relaxed); } else { self.0.fetch_min(u64::from(first), Ordering::Relaxed); }',
+  ),
   words(
     'sync/lock.rs',
     'acquire: waits for the holder',
