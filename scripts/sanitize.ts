@@ -42,6 +42,7 @@ const tools: readonly Tool[] = [
     features: ['asan'],
     environment: {
       RUSTFLAGS: '-Zsanitizer=address',
+      TESSALLOC_TEST_SANITIZED: '1',
       // Some tests want the signal of a fault itself, and some leave blocks behind.
       ASAN_OPTIONS: 'detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_abort=0',
     },

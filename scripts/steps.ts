@@ -128,8 +128,8 @@ export function testsOf({ step, state, passed, failed, skipped }: Outcome): stri
   return step.runner ? `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}` : state
 }
 
-/** Runs the steps that the command line wants; `record` is called with `--record`, when all of them have passed. */
-export async function runSteps(steps: readonly Step[], record?: (outcomes: readonly Outcome[]) => void): Promise<void> {
+/** Runs the steps that the command line wants; with `--record`, `record` is called for each that has passed. */
+export async function runSteps(steps: readonly Step[], record?: (outcome: Outcome) => void): Promise<void> {
   const { values } = parseArgs({
     options: {
       only: { type: 'string' },
@@ -145,11 +145,6 @@ export async function runSteps(steps: readonly Step[], record?: (outcomes: reado
     process.exitCode = 2
     return
   }
-  if (values.record && wanted) {
-    console.error('Cannot record: expected a run of all steps, received --only.')
-    process.exitCode = 2
-    return
-  }
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
       current?.kill(signal)
@@ -159,7 +154,10 @@ export async function runSteps(steps: readonly Step[], record?: (outcomes: reado
 
   const outcomes: Outcome[] = []
   for (const step of steps) {
-    if (!wanted || wanted.includes(step.name)) outcomes.push(await perform(step, outcomes))
+    if (wanted && !wanted.includes(step.name)) continue
+    const outcome = await perform(step, outcomes)
+    outcomes.push(outcome)
+    if (values.record && outcome.state === 'passed') record?.(outcome)
   }
 
   console.log('')
@@ -180,5 +178,4 @@ export async function runSteps(steps: readonly Step[], record?: (outcomes: reado
     `${sum('passed')} passed, ${sum('failed')} failed${sum('skipped') > 0 ? `, ${sum('skipped')} skipped` : ''}`,
   )
   if (sum('failed') > 0) process.exitCode = 1
-  else if (values.record) record?.(outcomes)
 }

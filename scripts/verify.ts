@@ -4,15 +4,15 @@
  *
  *     npm run verify                          every step, in under 90 minutes on 2 cores
  *     npm run verify -- --only mutants,stress these
- *     npm run verify -- --record              and writes docs/verification.md if all have passed, and docs/internals/orderings.md
+ *     npm run verify -- --record              and notes what has passed: docs/verification.md, docs/internals/orderings.md
  *     npm run verify -- --list                names of the steps
  *
  * Each step says what it covered.
  */
-import { writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { machine } from '../benches/machine.ts'
-import { ava, root } from './lib.ts'
+import { ava, root, targetFolder } from './lib.ts'
 import { node, type Outcome, own, ownFolder, runSteps, type Step, script, testsOf } from './steps.ts'
 
 /** Tests of the core whose models, or simulated system, are compiled in by a flag. */
@@ -88,26 +88,45 @@ const steps: readonly Step[] = [
   { name: 'memcheck', command: script('sanitize', 'memcheck') },
 ]
 
-/** The page about a run. */
-function record(outcomes: readonly Outcome[]): void {
+/** When a step passed last, and what it came to. */
+interface Recorded {
+  readonly date: string
+  readonly commit: string
+  readonly seconds: number
+  readonly tests: string
+  readonly covered: readonly string[]
+}
+
+/** Notes a step that has passed, and writes the page once all have. */
+function record(outcome: Outcome): void {
   const { cpu, cpus, memoryGib, kernel, libc, rustc, node: nodeVersion, commit } = machine(false)
-  const seconds = outcomes.reduce((sum, outcome) => sum + outcome.seconds, 0)
-  const row = (outcome: Outcome) => {
-    const covered = outcome.covered.join('; ')
-    return `| ${outcome.step.name} | ${outcome.seconds.toFixed(0)} | ${outcome.step.runner ? testsOf(outcome) : '–'} | ${covered || '–'} |`
+  const file = join(targetFolder, 'verify.json')
+  const rows: Record<string, Recorded> = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {}
+  rows[outcome.step.name] = {
+    date: new Date().toISOString().slice(0, 10),
+    commit,
+    seconds: Math.round(outcome.seconds),
+    tests: outcome.step.runner ? testsOf(outcome) : '–',
+    covered: outcome.covered,
   }
+  writeFileSync(file, `${JSON.stringify(rows, null, 1)}\n`)
+  const recorded = steps.flatMap(({ name }) => (rows[name] ? [{ name, ...rows[name] }] : []))
+  if (recorded.length < steps.length) return
+  const minutes = recorded.reduce((sum, { seconds }) => sum + seconds, 0) / 60
   const text = [
-    '# The last recorded run of `npm run verify`',
+    '# What `npm run verify` came to',
     '',
-    'Written by `npm run verify -- --record` when every step has passed; do not edit. What the steps are: `scripts/verify.ts`.',
+    'Written by `npm run verify -- --record`; do not edit. Each step as it passed last. What the steps are: `scripts/verify.ts`.',
     '',
-    `- ${new Date().toISOString().slice(0, 10)}, commit ${commit}`,
     `- ${cpu}, ${cpus} processors, ${memoryGib} GiB; ${kernel}, ${libc}; ${rustc}; Node ${nodeVersion}`,
-    `- ${(seconds / 60).toFixed(0)} minutes in all`,
+    `- ${minutes.toFixed(0)} minutes in all`,
     '',
-    '| step | s | tests | what was tried |',
-    '|---|---|---|---|',
-    ...outcomes.map(row),
+    '| step | date | commit | s | tests | what was tried |',
+    '|---|---|---|---|---|---|',
+    ...recorded.map(
+      ({ name, date, commit, seconds, tests, covered }) =>
+        `| ${name} | ${date} | ${commit} | ${seconds} | ${tests} | ${covered.join('; ') || '–'} |`,
+    ),
     '',
   ]
   writeFileSync(join(root, 'docs', 'verification.md'), text.join('\n'))

@@ -105,7 +105,8 @@ fn a_block_of_many_chunks_costs_what_is_touched_of_it() {
         assert!(raw::is_ours(block.wrapping_add(at)), "{at} bytes behind the start");
     }
     let grown = resident().saturating_sub(before);
-    assert!(grown < 3 * MIB as u64, "{grown} bytes for a block of which nothing was touched");
+    // AddressSanitizer's notes of the block are resident.
+    assert!(cfg!(feature = "asan") || grown < 3 * MIB as u64, "{grown} bytes for a block of which nothing was touched");
     // SAFETY: as above.
     unsafe {
         let block = raw::realloc(block, GIB / 2 + 1);
