@@ -31,7 +31,15 @@ function fileText(path: string): string {
 }
 
 export function machine(withCrates: boolean): Machine {
-  const changed = outputOf('git', ['status', '--porcelain', '--', 'crates', 'benches', 'Cargo.toml'])
+  const changed = outputOf('git', [
+    'status',
+    '--porcelain',
+    '--',
+    'crates',
+    'benches',
+    ':!benches/records',
+    'Cargo.toml',
+  ])
   const crates = withCrates ? cargoPackages().filter(({ name }) => rivalCrates.test(name)) : []
   return {
     cpu: os.cpus()[0]?.model ?? 'unknown',
