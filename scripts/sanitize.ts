@@ -36,6 +36,9 @@ interface Tool {
 const poisoned = /AddressSanitizer: use-after-poison/
 const invalid = /Invalid (?:read|write) of size 1/
 
+/** What cargo is told to run these files of tests alone. */
+const testFiles = (...names: readonly string[]): string[] => names.flatMap((name) => ['--test', name])
+
 const tools: readonly Tool[] = [
   {
     name: 'address',
@@ -66,7 +69,7 @@ const tools: readonly Tool[] = [
     },
     runner: [],
     buildsStandardLibrary: true,
-    tests: ['heap_stress', 'heaps_races', 'mixed_life', 'threads', 'cyclic_gc'].flatMap((name) => ['--test', name]),
+    tests: testFiles('heap_stress', 'heaps_races', 'mixed_life', 'threads', 'cyclic_gc'),
     finds: { race: /WARNING: ThreadSanitizer: data race/ },
   },
   {
@@ -76,12 +79,9 @@ const tools: readonly Tool[] = [
     environment: { TESSALLOC_RESERVE: '16GiB', TESSALLOC_TEST_SANITIZED: '1' },
     runner: ['valgrind', '--quiet', '--error-exitcode=9'],
     buildsStandardLibrary: false,
-    tests: ['allocator', 'extra', 'heaps_leave_nothing'].flatMap((name) => ['--test', name]),
+    tests: testFiles('allocator', 'extra', 'heaps_leave_nothing'),
     // Not those of options, which the tool's own process would read too, nor of arenas, which want more addresses.
-    libraryTests: ['alloc', 'buffer', 'guarded', 'heap', 'standards', 'stats', 'stress', 'walk'].flatMap((name) => [
-      '--test',
-      name,
-    ]),
+    libraryTests: testFiles('alloc', 'buffer', 'guarded', 'heap', 'standards', 'stats', 'stress', 'walk'),
     finds: {
       'use-after-free': invalid,
       'use-after-free-of-a-large-block': invalid,
