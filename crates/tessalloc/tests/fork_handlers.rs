@@ -106,24 +106,34 @@ fn walk() {
     WALKS.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Runs `main` beside a thread that does `first`, which may send something, and then waits until `main` has come to its end.
+fn beside<T: Send>(first: impl FnOnce(mpsc::Sender<T>) + Send, main: impl FnOnce(mpsc::Receiver<T>)) {
+    let (to_main, from_other) = mpsc::channel();
+    let (to_other, from_main) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        // Dropped when `main` unwinds, too: the other thread ends.
+        let _to_other = to_other;
+        scope.spawn(move || {
+            first(to_main);
+            let _ = from_main.recv();
+        });
+        main(from_other);
+    });
+}
+
 /// The lock of walks was never given back in the parent: its next walk hung.
 #[test]
 fn a_handler_may_walk() {
     let _alone = begin();
-    let (to_main, from_other) = mpsc::channel();
-    let (to_other, from_main) = mpsc::channel::<()>();
-    thread::scope(|scope| {
-        let to_other = to_other;
-        scope.spawn(move || {
-            to_main.send(raw::malloc(100).expose_provenance()).expect("main waits");
-            let _ = from_main.recv();
-        });
+    let first = |to_main: mpsc::Sender<usize>| {
+        to_main.send(raw::malloc(100).expose_provenance()).expect("main waits");
+    };
+    beside(first, |from_other| {
         *LOOKED_FOR.lock().unwrap() = [from_other.recv().expect("a block"), raw::malloc(100).addr()];
         handlers_do(&(walk as fn()));
         fork_and(tells_both);
         assert_eq!(WALKS.load(Ordering::Relaxed), 2, "before the fork, and after it");
         assert!(tells_both());
-        drop(to_other);
     });
 }
 
@@ -159,19 +169,15 @@ fn end_heaps() {
 #[test]
 fn a_handler_may_end_heaps() {
     let _alone = begin();
-    let (to_main, from_other) = mpsc::channel();
-    let (to_other, from_main) = mpsc::channel::<()>();
-    thread::scope(|scope| {
-        let to_other = to_other;
-        scope.spawn(move || {
-            for _ in 0..6 {
-                let heap = Heap::new().expect("a heap");
-                assert!(heap.alloc(Layout::new::<u64>()).is_some());
-                to_main.send(heap).expect("main waits");
-            }
-            // Its parts are the other thread's while it lives.
-            let _ = from_main.recv();
-        });
+    // Their parts are the other thread's while it lives.
+    let first = |to_main: mpsc::Sender<Heap>| {
+        for _ in 0..6 {
+            let heap = Heap::new().expect("a heap");
+            assert!(heap.alloc(Layout::new::<u64>()).is_some());
+            to_main.send(heap).expect("main waits");
+        }
+    };
+    beside(first, |from_other| {
         for _ in 0..6 {
             let heap = from_other.recv().expect("a heap");
             assert!(heap.alloc(Layout::new::<u64>()).is_some());
@@ -179,7 +185,6 @@ fn a_handler_may_end_heaps() {
         }
         handlers_do(&(end_heaps as fn()));
         fork_and(|| HEAPS.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
-        drop(to_other);
     });
     assert!(HEAPS.lock().unwrap().is_empty());
 }
